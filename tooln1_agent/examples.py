@@ -1,0 +1,220 @@
+"""What live traffic teaches: label events, the target they add up to, and examples made of both.
+
+Pure rules only: which label is stronger, what an accept or a reject does to a target, on which
+side of the split a conversation falls. The store keeps the events; this module reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tool_registry.calls import ToolCall, canonical_json
+from tool_registry.tool import ToolSpec
+from tooln1_agent.messages import Message
+from tooln1_agent.parsing import Reply
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class Exact(BaseModel):
+    """The calls must equal one of the alternatives, as multisets; argument order is irrelevant."""
+
+    model_config = _FROZEN
+
+    kind: Literal["exact"] = "exact"
+    alternatives: tuple[tuple[ToolCall, ...], ...] = Field(min_length=1)
+
+
+class PossibleCall(BaseModel):
+    """A call whose arguments each have a list of acceptable values; "" means "may be left out"."""
+
+    model_config = _FROZEN
+
+    name: str
+    arguments: dict[str, list[Any]]
+
+
+class Possible(BaseModel):
+    """BFCL's form of a target: every call must be met by one with acceptable values."""
+
+    model_config = _FROZEN
+
+    kind: Literal["possible"] = "possible"
+    calls: tuple[PossibleCall, ...] = Field(min_length=1)
+
+
+class NoCall(BaseModel):
+    """The right reply calls nothing."""
+
+    model_config = _FROZEN
+
+    kind: Literal["no_call"] = "no_call"
+
+
+class AnyCall(BaseModel):
+    """The right reply calls something, whatever it is."""
+
+    model_config = _FROZEN
+
+    kind: Literal["any_call"] = "any_call"
+
+
+Target = Annotated[Exact | Possible | NoCall | AnyCall, Field(discriminator="kind")]
+
+Source = Literal["correction", "feedback", "verifier", "dataset", "hindsight", "implicit"]
+STRENGTH: dict[Source, int] = {
+    "correction": 6,
+    "feedback": 5,
+    "verifier": 4,
+    "dataset": 3,
+    "hindsight": 2,
+    "implicit": 1,
+}
+HOLDOUT_SOURCES: frozenset[Source] = frozenset({"correction", "feedback", "verifier", "dataset"})
+"""Labels sure enough to judge an adapter by."""
+
+
+class LabelEvent(BaseModel):
+    """Somebody's word on what a turn should have done. Append-only: events are never edited."""
+
+    model_config = _FROZEN
+
+    interaction: str
+    turn: int = Field(default=0, ge=0)
+    """Index into the turns of the interaction."""
+    verdict: Literal["accept", "reject", "target"]
+    target: Target | None = None
+    source: Source = "feedback"
+    author: str = ""
+    trust: float = Field(default=1.0, ge=0.0, le=1.0)
+    evidence: str = ""
+    """For hindsight and verifiers: what the label rests on, for a person to check."""
+    created_at: datetime
+
+    @model_validator(mode="after")
+    def _target_goes_with_its_verdict(self) -> LabelEvent:
+        if (self.verdict == "target") != (self.target is not None):
+            raise ValueError(
+                f"verdict {self.verdict!r} with target {self.target!r}: "
+                "'target' needs a target, 'accept' and 'reject' take none"
+            )
+        return self
+
+
+class Labelled(NamedTuple):
+    """The target that the events of one turn add up to, and the source it rests on."""
+
+    target: Target
+    source: Source
+
+
+def effective_target(events: Iterable[LabelEvent], reply: Reply) -> Labelled | None:
+    """Reduce the label events of one turn to its target; None where nothing positive is left.
+
+    The strongest source wins, then the newest event. An accept makes what the turn did an
+    alternative; a reject that is newer than every accept bars what the turn did, and never
+    becomes a target itself.
+    """
+    ordered = sorted(events, key=lambda e: (e.created_at, STRENGTH[e.source]))
+    given = [e for e in ordered if e.verdict == "target"]
+    verdicts = [e for e in ordered if e.verdict != "target"]
+    accepted = bool(verdicts) and verdicts[-1].verdict == "accept"
+    rejected = bool(verdicts) and verdicts[-1].verdict == "reject"
+    own = _target_of(reply)
+    best = max(given, key=lambda e: (STRENGTH[e.source], e.created_at), default=None)
+    if accepted and own is not None:
+        accept_source = verdicts[-1].source
+        if best is None or STRENGTH[best.source] < STRENGTH[accept_source]:
+            return Labelled(own, accept_source)
+        assert best.target is not None  # by the event's validator
+        return Labelled(_join(best.target, own), best.source)
+    if best is None or best.target is None:
+        return None
+    if rejected and own is not None and STRENGTH[best.source] < STRENGTH["feedback"]:
+        remaining = _without(best.target, own)
+        return None if remaining is None else Labelled(remaining, best.source)
+    return Labelled(best.target, best.source)
+
+
+def _target_of(reply: Reply) -> Target | None:
+    """Return what a turn did as a target; nothing where its calls cannot be told."""
+    if reply.calls:
+        return Exact(alternatives=(_without_ids(reply.calls),))
+    return NoCall() if not reply.faults else None
+
+
+def _without_ids(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall(name=call.name, arguments=call.arguments) for call in calls)
+
+
+def _way_key(way: Sequence[ToolCall]) -> tuple[str, ...]:
+    return tuple(sorted(call.key() for call in way))
+
+
+def _join(target: Target, own: Target) -> Target:
+    if not (isinstance(target, Exact) and isinstance(own, Exact)):
+        return target
+    known = {_way_key(way) for way in target.alternatives}
+    added = tuple(way for way in own.alternatives if _way_key(way) not in known)
+    return Exact(alternatives=target.alternatives + added)
+
+
+def _without(target: Target, own: Target) -> Target | None:
+    if isinstance(target, NoCall) and isinstance(own, NoCall):
+        return None
+    if not (isinstance(target, Exact) and isinstance(own, Exact)):
+        return target
+    barred = {_way_key(way) for way in own.alternatives}
+    left = tuple(way for way in target.alternatives if _way_key(way) not in barred)
+    return Exact(alternatives=left) if left else None
+
+
+Split = Literal["train", "holdout"]
+
+
+class Example(BaseModel):
+    """A prompt with its target: what the trainer samples groups for and the gate asks."""
+
+    model_config = _FROZEN
+
+    id: str
+    """Hash of the prompt (messages and tools), so that equal prompts are one example."""
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...]
+    target: Target
+    split: Split
+    source: Source
+    interaction: str | None = None
+    turn: int = 0
+    created_at: datetime
+
+    @property
+    def is_call(self) -> bool:
+        """Whether the right reply calls something."""
+        return not isinstance(self.target, NoCall)
+
+
+def example_id(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> str:
+    """Hash a prompt: 16 hex digits of SHA-256 over what is rendered of it (so not call ids)."""
+    prompt = [
+        [[m.role, m.content, [[c.name, c.arguments] for c in m.tool_calls]] for m in messages],
+        [spec.fingerprint for spec in tools],
+    ]
+    return hashlib.sha256(canonical_json(prompt).encode()).hexdigest()[:16]
+
+
+def split_of(messages: Sequence[Message], *, holdout_share: float = 0.25) -> Split:
+    """Say on which side of the split a conversation falls, by its first user text.
+
+    The text is normalised (case, white space), so neither a repeated question nor a later turn
+    of the same conversation can stand on both sides.
+    """
+    first = next((m.content for m in messages if m.role == "user"), "")
+    normal = " ".join(first.casefold().split())
+    place = int.from_bytes(hashlib.sha256(normal.encode("utf-8", "replace")).digest()[:8], "big")
+    return "holdout" if place / 2**64 < holdout_share else "train"
