@@ -4,19 +4,14 @@ Titles that repeat a name go, definitions are written where they are used (unles
 themselves), and ``anyOf`` with null becomes a list of types.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-__all__ = ["map_subschemas", "tidy"]
+from tool_registry.subschemas import map_subschemas
+
+__all__ = ["tidy"]
 
 Schema = dict[str, Any]
 
-_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-_LISTED = ("anyOf", "allOf", "oneOf", "prefixItems")
-_SINGLE = (
-    *("items", "additionalProperties", "additionalItems", "contains", "not"),
-    *("if", "then", "else", "propertyNames", "unevaluatedItems", "unevaluatedProperties"),
-)
 _FIRST = ("type", "description")
 _DEFS = "#/$defs/"
 
@@ -43,27 +38,6 @@ def tidy(schema: Schema) -> Schema:
     recursive = {name for name in definitions if name in _reachable(name, definitions)}
     result = shorten(schema)
     return {**result, "$defs": kept} if kept else result
-
-
-def map_subschemas(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
-    """``schema`` with ``change`` applied to the schemas directly inside it, and only to those.
-
-    A property that happens to be called ``title`` or ``items`` is a name, not a keyword; this
-    function alone knows the difference.
-    """
-
-    def apply(value: Any) -> Any:
-        return change(value) if isinstance(value, dict) else value
-
-    result: Schema = {}
-    for key, value in schema.items():
-        if key in _NAMED and isinstance(value, dict):
-            result[key] = {name: apply(sub) for name, sub in value.items()}
-        elif isinstance(value, list) and (key in _LISTED or key == "items"):
-            result[key] = [apply(sub) for sub in value]
-        else:
-            result[key] = apply(value) if key in _SINGLE or key == "items" else value
-    return result
 
 
 def _reachable(start: str, definitions: dict[str, Schema]) -> set[str]:

@@ -165,7 +165,7 @@ def tool(
     """
 
     def decorate(fn: Callable[..., Any]) -> Tool[..., Any]:
-        own_name: str = name or getattr(fn, "__name__", "")
+        own_name = str(name or getattr(fn, "__name__", ""))
         if problem := _name_problem(own_name, MAX_NAME_CHARS):
             raise InvalidTool(f"{problem}; pass @tool(name=...)")
         signature = read_signature(fn, tool_name=own_name)
