@@ -1,0 +1,51 @@
+# Every target sets up what it needs; `make help` lists them.
+# On a machine without a GPU, the small build of torch:
+#   make install PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+PIP_ARGS ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast check format bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(STAMP) ## make .venv with pinned versions (once)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP) ## serve, log, label, retrain, gate, swap, report: writes demo-out/
+	$(BIN)/python -m examples.demo $(ARGS)
+
+test: $(STAMP) ## all tests (at most 10 minutes)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(STAMP) ## the tests to run all day (at most 2 minutes)
+	$(BIN)/python -m pytest -m 'not slow and not gpu' $(ARGS)
+
+check: $(STAMP) ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## run every benchmark; each prints one JSON object last
+	@set -e; for script in benchmarks/*.py; do \
+		test -e "$$script" || { echo "no benchmarks yet"; break; }; \
+		echo "== $$script"; $(BIN)/python "$$script" --json; done
+
+clean: ## remove what the targets made, .venv included
+	rm -rf $(VENV) demo-out dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
