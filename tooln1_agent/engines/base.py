@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -49,7 +50,7 @@ class Engine(Protocol):
     @property
     def info(self) -> EngineInfo: ...
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[str | Completion]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
         """Yield pieces of the completion's text as they are sampled, then the Completion.
 
         Closing the iterator cancels the call and frees its place.
@@ -74,7 +75,8 @@ class Engine(Protocol):
 
 async def complete(engine: Engine, request: ModelRequest) -> Completion:
     """Run one model call to its end."""
-    async for piece in engine.stream(request):
-        if isinstance(piece, Completion):
-            return piece
+    async with aclosing(engine.stream(request)) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Completion):
+                return piece
     raise EngineError("the engine ended its stream without a completion; this is a bug in it")
