@@ -6,6 +6,7 @@ every item with every other are replaced.
 
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -20,12 +21,29 @@ from tool_registry.patterns import matches
 
 __all__ = ["first_errors", "validator_for"]
 
-MAX_STEPS = 100_000
+MAX_STEPS = 50_000
 """Keywords tried, weighted by the size of their values, for one set of arguments."""
+MAX_NESTING = 120
+"""Keywords within keywords. Well below Python's recursion limit: the library that resolves
+references does not survive meeting that (a Rust panic, which is no ``Exception``)."""
 
 Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
-_steps_left: ContextVar[list[int]] = ContextVar("_steps_left")
+
+@dataclass(slots=True)
+class _Effort:
+    """What one validation has spent so far."""
+
+    steps: int = 0
+    nesting: int = 0
+
+    def spend(self, steps: int) -> None:
+        self.steps += steps
+        if self.steps > MAX_STEPS or self.nesting > MAX_NESTING:
+            raise _TooCostlyError
+
+
+_effort: ContextVar[_Effort] = ContextVar("_effort")
 
 
 class _TooCostlyError(Exception):
@@ -40,26 +58,24 @@ def validator_for(schema: dict[str, Any]) -> Any:
 
 def first_errors(validator: Any, instance: Any, *, limit: int) -> list[ValidationError] | None:
     """At most ``limit`` errors, none if valid; None where checking would cost too much."""
-    token = _steps_left.set([MAX_STEPS])
+    token = _effort.set(_Effort())
     try:
         return list(islice(validator.iter_errors(instance), limit))
     except (_TooCostlyError, RecursionError, OverflowError, Unresolvable):
         return None
     finally:
-        _steps_left.reset(token)
-
-
-def _spend(steps: int) -> None:
-    left = _steps_left.get()
-    left[0] -= steps
-    if left[0] < 0:
-        raise _TooCostlyError
+        _effort.reset(token)
 
 
 def _counted(keyword: Keyword) -> Keyword:
-    def count(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-        _spend(1 + (len(value) if isinstance(value, list | dict) else 0))
-        return keyword(validator, value, instance, schema)
+    def count(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        effort = _effort.get()
+        effort.nesting += 1
+        try:
+            effort.spend(1 + (len(value) if isinstance(value, list | dict) else 0))
+            yield from keyword(validator, value, instance, schema) or ()
+        finally:
+            effort.nesting -= 1
 
     return count
 
@@ -67,7 +83,7 @@ def _counted(keyword: Keyword) -> Keyword:
 def _pattern(validator: Any, value: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
     if not isinstance(instance, str):
         return
-    _spend(len(instance) // 4)
+    _effort.get().spend(len(instance) // 4)
     if not matches(value, instance):
         yield ValidationError(f"does not match {value!r}")
 

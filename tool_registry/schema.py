@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NotRequired, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter
-from pydantic.errors import PydanticUserError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from typing_extensions import TypedDict
@@ -123,11 +123,11 @@ def _adapter(
         annotation = hints[parameter.name]
         try:
             TypeAdapter(annotation).json_schema(schema_generator=_QuietSchema)
-        except PydanticUserError as error:
+        except (PydanticUserError, PydanticUndefinedAnnotation) as error:
             raise InvalidTool(
                 f"tool {tool_name!r}: parameter {parameter.name!r} has type {annotation!r}, which"
-                " JSON cannot carry; use a JSON type, a pydantic model, a dataclass or an Enum,"
-                " or pass it as a dependency by RunContext"
+                " JSON cannot carry; use a JSON type, a pydantic model, a dataclass, an Enum or a"
+                " typing_extensions.TypedDict, or pass it as a dependency by RunContext"
             ) from error
         is_required = parameter.default is parameter.empty
         fields[parameter.name] = annotation if is_required else NotRequired[annotation]

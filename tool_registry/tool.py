@@ -89,8 +89,8 @@ class ToolSpec(BaseModel):
         }
         return {"type": "function", "function": function}
 
-    @classmethod
-    def from_openai(cls, entry: Any) -> Self:
+    @staticmethod
+    def from_openai(entry: Any) -> "ToolSpec":
         """Read one entry of a chat request's ``tools`` list; keys unknown here are ignored.
 
         Raises:
@@ -106,7 +106,7 @@ class ToolSpec(BaseModel):
         known = {field: function[field] for field in fields if function.get(field) is not None}
         if known.get("parameters") == {}:
             del known["parameters"]
-        return _build(cls, known)
+        return _build(known)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def tool(
             "description": description or signature.description,
             "parameters": signature.parameters,
         }
-        return Tool(_build(ToolSpec, known), fn, replay_safe, timeout_s, signature)
+        return Tool(_build(known), fn, replay_safe, timeout_s, signature)
 
     if fn is not None and not callable(fn):
         raise InvalidTool(f"@tool expects a function, got {fn!r:.80}; options go by keyword")
@@ -189,13 +189,10 @@ def _name_problem(name: str, limit: int) -> str | None:
     return None
 
 
-SpecT = TypeVar("SpecT", bound=ToolSpec)
-
-
-def _build(cls: type[SpecT], fields: dict[str, Any]) -> SpecT:
+def _build(fields: dict[str, Any]) -> ToolSpec:
     """The spec, with pydantic's complaint turned into one sentence."""
     try:
-        return cls.model_validate(fields)
+        return ToolSpec.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

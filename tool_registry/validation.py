@@ -6,7 +6,9 @@ function has no place to put them.
 """
 
 import json
+from collections.abc import Iterator
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 from urllib.parse import unquote
 
@@ -95,6 +97,7 @@ def _content_problem(schema: dict[str, Any]) -> str | None:
     """Asked of a schema that is valid by itself: what it refers to, how much it can cost."""
     parts = all_subschemas(schema)
     known = {id(part) for part in parts}
+    in_place: dict[int, list[int]] = {}
     patterns = 0
     for part in parts:
         if "$id" in part or any(key in part for key in _FOREIGN_REFERENCES):
@@ -102,10 +105,26 @@ def _content_problem(schema: dict[str, Any]) -> str | None:
         reference = part.get("$ref")
         if reference is not None and id(_target(schema, reference)) not in known:
             return f"parameters refer to {reference!r:.100}, which is no schema inside them"
+        in_place[id(part)] = [id(sub) for sub in _in_place(schema, part)]
         patterns += len(part.get("patternProperties", ())) + ("pattern" in part)
     if patterns > MAX_SCHEMA_PATTERNS:
         return f"parameters hold {patterns} patterns; at most {MAX_SCHEMA_PATTERNS}"
+    try:
+        TopologicalSorter(in_place).prepare()
+    except CycleError:
+        return "parameters hold a schema that is defined as itself; let it refer to a part instead"
     return None
+
+
+def _in_place(schema: dict[str, Any], part: dict[str, Any]) -> Iterator[Any]:
+    """The schemas that apply to the same value as ``part``; a cycle among them never ends."""
+    if "$ref" in part:
+        yield _target(schema, part["$ref"])
+    for key in ("allOf", "anyOf", "oneOf"):
+        yield from part.get(key, ())
+    yield from (part[key] for key in ("not", "if", "then", "else") if key in part)
+    for key in ("dependentSchemas", "dependencies"):
+        yield from part.get(key, {}).values()
 
 
 def _target(schema: dict[str, Any], reference: str) -> Any:
