@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tool_registry.calls import ToolCall, canonical_json
 from tool_registry.tool import ToolSpec
+from tooln1_agent.instants import Instant
 from tooln1_agent.messages import Message
 from tooln1_agent.parsing import Reply
 
@@ -94,7 +95,7 @@ class LabelEvent(BaseModel):
     trust: float = Field(default=1.0, ge=0.0, le=1.0)
     evidence: str = ""
     """For hindsight and verifiers: what the label rests on, for a person to check."""
-    created_at: datetime
+    created_at: Instant
 
     @model_validator(mode="after")
     def _target_goes_with_its_verdict(self) -> LabelEvent:
@@ -107,38 +108,51 @@ class LabelEvent(BaseModel):
 
 
 class Labelled(NamedTuple):
-    """The target that the events of one turn add up to, and the source it rests on."""
+    """The target that the events of one turn add up to, what it rests on, and since when."""
 
     target: Target
     source: Source
+    created_at: datetime
 
 
 def effective_target(events: Iterable[LabelEvent], reply: Reply) -> Labelled | None:
     """Reduce the label events of one turn to its target; None where nothing positive is left.
 
-    The strongest source wins, then the newest event. An accept makes what the turn did an
-    alternative; a reject that is newer than every accept bars what the turn did, and never
-    becomes a target itself.
+    Of the given targets, and of the verdicts on what the turn did, the strongest source wins and
+    then the newest. An accept makes what the turn did the target, or another way beside a target
+    of at least its strength (a weak accept adds nothing to a stronger target). A reject takes what
+    the turn did out of a target that is weaker or older, and never becomes a target itself.
     """
-    ordered = sorted(events, key=lambda e: (e.created_at, STRENGTH[e.source]))
-    given = [e for e in ordered if e.verdict == "target"]
-    verdicts = [e for e in ordered if e.verdict != "target"]
-    accepted = bool(verdicts) and verdicts[-1].verdict == "accept"
-    rejected = bool(verdicts) and verdicts[-1].verdict == "reject"
+    ordered = sorted(events, key=_weight)
+    best = next((e for e in reversed(ordered) if e.verdict == "target"), None)
+    verdict = next((e for e in reversed(ordered) if e.verdict != "target"), None)
     own = _target_of(reply)
-    best = max(given, key=lambda e: (STRENGTH[e.source], e.created_at), default=None)
-    if accepted and own is not None:
-        accept_source = verdicts[-1].source
-        if best is None or STRENGTH[best.source] < STRENGTH[accept_source]:
-            return Labelled(own, accept_source)
-        assert best.target is not None  # by the event's validator
-        return Labelled(_join(best.target, own), best.source)
+    if verdict is None or own is None:
+        return None if best is None else _labelled(best.target, best)
+    if verdict.verdict == "accept":
+        return _accepted(own, verdict, best)
     if best is None or best.target is None:
         return None
-    if rejected and own is not None and STRENGTH[best.source] < STRENGTH["feedback"]:
-        remaining = _without(best.target, own)
-        return None if remaining is None else Labelled(remaining, best.source)
-    return Labelled(best.target, best.source)
+    if _weight(verdict) < _weight(best):
+        return _labelled(best.target, best)
+    return _labelled(_without(best.target, own), best)
+
+
+def _weight(event: LabelEvent) -> tuple[int, datetime]:
+    return STRENGTH[event.source], event.created_at
+
+
+def _labelled(target: Target | None, event: LabelEvent) -> Labelled | None:
+    return None if target is None else Labelled(target, event.source, event.created_at)
+
+
+def _accepted(own: Target, accept: LabelEvent, best: LabelEvent | None) -> Labelled | None:
+    if best is None or best.target is None or STRENGTH[best.source] < STRENGTH[accept.source]:
+        return _labelled(own, accept)
+    if accept.source not in HOLDOUT_SOURCES:
+        return _labelled(best.target, best)
+    joined = _join(best.target, own)
+    return Labelled(joined, best.source, max(best.created_at, accept.created_at))
 
 
 def _target_of(reply: Reply) -> Target | None:
@@ -191,7 +205,8 @@ class Example(BaseModel):
     source: Source
     interaction: str | None = None
     turn: int = 0
-    created_at: datetime
+    created_at: Instant
+    """When the newest label that the target rests on was given."""
 
     @property
     def is_call(self) -> bool:

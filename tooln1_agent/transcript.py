@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from tool_registry.calls import ToolCall, ToolResult
 from tool_registry.tool import ToolSpec
+from tooln1_agent.instants import Instant
 from tooln1_agent.messages import Completion, Message
 from tooln1_agent.parsing import Reply
 
@@ -58,7 +58,7 @@ class Interaction(BaseModel):
     stop: Stop | None = None
     """Why it ended; None while it runs, or for ever if the process was killed."""
     no_train: bool = False
-    created_at: datetime
+    created_at: Instant
 
 
 def turn_messages(turn: Turn) -> tuple[Message, ...]:

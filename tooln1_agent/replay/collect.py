@@ -1,0 +1,150 @@
+"""Labelled interactions to examples, and a count of every one that was left out and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tool_registry.tool import ToolSpec
+from tooln1_agent.examples import (
+    HOLDOUT_SOURCES,
+    STRENGTH,
+    Exact,
+    Example,
+    LabelEvent,
+    NoCall,
+    Possible,
+    Source,
+    Target,
+    effective_target,
+    example_id,
+    split_of,
+)
+from tooln1_agent.parsing import Reply
+from tooln1_agent.transcript import Interaction, prompt_of_turn
+
+Skipped = Literal[
+    "no_train",  # whoever asked did not allow training on it
+    "no_target",  # its labels leave nothing positive: it was only rejected
+    "answer_after_results",  # "no call" after tool results: any text would be right
+    "weak_in_holdout",  # a hindsight or implicit label is not sure enough to judge by
+    "tool_changed",  # a tool that it calls is gone or has another fingerprint now
+    "duplicate",  # the same prompt with the same target is there already
+    "conflict",  # the same prompt is there with another target, stronger or newer
+]
+
+_NOT_SERVED = Reply(faults=("empty_reply",))
+"""Stands for the reply of an imported prompt: nothing that could be accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleSet:
+    """The examples of a store, oldest label first, and what was left out."""
+
+    examples: tuple[Example, ...]
+    skipped: dict[Skipped, int] = field(default_factory=dict)
+    """How many labelled turns gave no example, by reason."""
+
+    @property
+    def by_source(self) -> dict[Source, int]:
+        """Return how many examples rest on each kind of label."""
+        return dict(Counter(example.source for example in self.examples))
+
+    @property
+    def by_tool(self) -> dict[str, int]:
+        """Return in how many examples each tool is to be called."""
+        return dict(Counter(name for e in self.examples for name in called_tools(e.target)))
+
+    @property
+    def calls(self) -> int:
+        """Return how many examples ask for a call."""
+        return sum(example.is_call for example in self.examples)
+
+    @property
+    def no_calls(self) -> int:
+        """Return how many examples ask for no call."""
+        return len(self.examples) - self.calls
+
+
+def called_tools(target: Target) -> frozenset[str]:
+    """Return the names of the tools that a target calls."""
+    match target:
+        case Exact(alternatives=ways):
+            return frozenset(call.name for way in ways for call in way)
+        case Possible(calls=calls):
+            return frozenset(call.name for call in calls)
+        case _:
+            return frozenset()
+
+
+def collect_examples(
+    labelled: Iterable[tuple[Interaction, Sequence[LabelEvent]]],
+    *,
+    holdout_share: float,
+    tools_now: Sequence[ToolSpec] | None,
+) -> ExampleSet:
+    """Build the examples of labelled interactions.
+
+    Args:
+        labelled: each interaction with its label events.
+        holdout_share: between 0 and 1; see `split_of`.
+        tools_now: the tools as they are today; None where that is not known (client-side tools).
+    """
+    now = None if tools_now is None else {spec.name: spec.fingerprint for spec in tools_now}
+    kept: dict[str, Example] = {}
+    skipped: Counter[Skipped] = Counter()
+    for interaction, events in labelled:
+        for turn in sorted({event.turn for event in events}):
+            own = [event for event in events if event.turn == turn]
+            made = _example(interaction, turn, own, holdout_share=holdout_share)
+            if isinstance(made, Example) and now is not None and _has_expired(made, now):
+                made = "tool_changed"
+            if isinstance(made, str):
+                skipped[made] += 1
+            elif (other := kept.get(made.id)) is None:
+                kept[made.id] = made
+            else:
+                skipped["duplicate" if other.target == made.target else "conflict"] += 1
+                kept[made.id] = max(other, made, key=_weight)
+    examples = sorted(kept.values(), key=lambda e: (e.created_at, e.id))
+    return ExampleSet(tuple(examples), dict(skipped))
+
+
+def _example(
+    interaction: Interaction, turn: int, events: Sequence[LabelEvent], *, holdout_share: float
+) -> Example | Skipped:
+    if interaction.no_train:
+        return "no_train"
+    served = turn < len(interaction.turns)
+    reply = interaction.turns[turn].reply if served else _NOT_SERVED
+    label = effective_target(events, reply)
+    if label is None:
+        return "no_target"
+    messages = prompt_of_turn(interaction, turn)
+    if isinstance(label.target, NoCall) and messages and messages[-1].role == "tool":
+        return "answer_after_results"
+    split = split_of(messages, holdout_share=holdout_share)
+    if split == "holdout" and label.source not in HOLDOUT_SOURCES:
+        return "weak_in_holdout"
+    return Example(
+        id=example_id(messages, interaction.tools),
+        messages=messages,
+        tools=interaction.tools,
+        target=label.target,
+        split=split,
+        source=label.source,
+        interaction=interaction.id,
+        turn=turn,
+        created_at=label.created_at,
+    )
+
+
+def _has_expired(example: Example, now: dict[str, str]) -> bool:
+    then = {spec.name: spec.fingerprint for spec in example.tools}
+    return any(now.get(name) != then.get(name) for name in called_tools(example.target))
+
+
+def _weight(example: Example) -> tuple[int, object]:
+    return STRENGTH[example.source], example.created_at

@@ -1,0 +1,95 @@
+"""Which labels the store takes: those that make sense for their turn, from somebody trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tool_registry.calls import ToolCall
+from tool_registry.errors import InvalidTool
+from tool_registry.tool import ToolSpec
+from tool_registry.validation import validate_arguments
+from tooln1_agent.errors import LabelRefused, UnknownRecord
+from tooln1_agent.examples import Exact, LabelEvent, Possible, Source
+from tooln1_agent.transcript import Interaction
+
+QUOTA_SOURCES: frozenset[Source] = frozenset({"correction", "feedback"})
+"""What people send; imports and rules of the operator's own are not bounded."""
+
+
+class LabelPolicy(BaseModel):
+    """Bounds on what one author can teach."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_labels_per_author_per_day: int = Field(default=2000, ge=0)
+    """Corrections and feedback of one author in one UTC day, by the labels' `created_at`."""
+
+
+def check_label(event: LabelEvent, interaction: Interaction) -> None:
+    """Return if the label makes sense for its turn.
+
+    A turn 0 that was never served (an imported prompt) may be given a target, for its prompt is
+    known; there is nothing in it to accept or reject.
+
+    Raises:
+        UnknownRecord: the interaction has no such turn.
+        LabelRefused: an untrusted author, or a target that could not be right for these tools.
+    """
+    where = f"turn {event.turn} of interaction {interaction.id!r}"
+    if event.trust <= 0.0:
+        raise LabelRefused(f"{event.author!r} is not trusted to label; {where} stays as it is")
+    served = event.turn < len(interaction.turns)
+    if not served and (event.turn or interaction.turns):
+        raise UnknownRecord(
+            f"there is no {where}: it has {len(interaction.turns)} turns, counted from 0"
+        )
+    if event.verdict == "target":
+        problem = _target_problem(event, interaction.tools)
+    elif not served:
+        problem = "it was never served, so there is nothing to accept or reject; send a target"
+    elif event.verdict == "accept":
+        reply = interaction.turns[event.turn].reply
+        if reply.faults and not reply.calls:
+            problem = f"its reply is malformed ({reply.faults[0]}), so it cannot be accepted"
+        else:
+            problem = _calls_problem(reply.calls, interaction.tools)
+    else:
+        problem = None
+    if problem:
+        raise LabelRefused(f"cannot label {where} with {event.verdict!r}: {problem}")
+
+
+def _target_problem(event: LabelEvent, tools: Sequence[ToolSpec]) -> str | None:
+    match event.target:
+        case Exact(alternatives=ways):
+            if not all(ways):
+                return "an alternative without calls; use a no_call target for that"
+            return next(filter(None, (_calls_problem(way, tools) for way in ways)), None)
+        case Possible(calls=calls):
+            return _name_problem([call.name for call in calls], tools)
+        case _:
+            return None
+
+
+def _calls_problem(calls: Sequence[ToolCall], tools: Sequence[ToolSpec]) -> str | None:
+    if problem := _name_problem([call.name for call in calls], tools):
+        return problem
+    specs = {spec.name: spec for spec in tools}
+    for call in calls:
+        try:
+            problem = validate_arguments(specs[call.name], call.arguments)
+        except InvalidTool as error:
+            problem = f"its schema cannot be used ({error})"
+        if problem:
+            return f"the arguments for {call.name!r} do not fit: {problem}"
+    return None
+
+
+def _name_problem(names: Sequence[str], tools: Sequence[ToolSpec]) -> str | None:
+    offered = sorted({spec.name for spec in tools})
+    unknown = sorted(set(names) - set(offered))
+    if not unknown:
+        return None
+    return f"{unknown[0]!r} was not offered to it; offered: {', '.join(offered) or 'no tools'}"

@@ -1,0 +1,362 @@
+"""The replay store: what was served, what it should have done, and the examples that follow.
+
+One SQLite file, written by any number of processes. A turn is durable when `add_turn` returns: it
+outlives the death of the process (see `database.Connection` for what a power loss may take).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from tool_registry.calls import ToolCall, ToolResult
+from tool_registry.tool import ToolSpec
+from tooln1_agent.errors import LabelRefused, StoreError, UnknownRecord
+from tooln1_agent.examples import LabelEvent
+from tooln1_agent.instants import in_utc
+from tooln1_agent.replay.collect import ExampleSet, collect_examples
+from tooln1_agent.replay.contents import get_messages, get_tools, put_messages, put_tools
+from tooln1_agent.replay.database import Connection
+from tooln1_agent.replay.labels import QUOTA_SOURCES, LabelPolicy, check_label
+from tooln1_agent.replay.rows import (
+    TURN_COLUMNS,
+    label_json,
+    read_turn,
+    results_json,
+    to_json,
+    turn_row,
+)
+from tooln1_agent.replay.stats import StoreStats, read_stats
+from tooln1_agent.transcript import Interaction, Stop, Turn
+
+_PAGE = 200
+_COLUMNS = (
+    "seq, id, episode, agent, principal, base_model, tokenizer_hash, prompt_version, "
+    "last_message, toolset, stop, no_train, created_at"
+)
+
+
+class MintedCall(NamedTuple):
+    """A call whose id we minted, and where it was made."""
+
+    call: ToolCall
+    interaction: str
+    turn: int
+    episode: str
+
+
+class ReplayStore:
+    """Keeps interactions and labels; the loop's recorder. May be shared between threads.
+
+    Raises:
+        StoreError: the file cannot be opened, or is not a replay store.
+        StoreTooNew: a newer version of this package wrote it.
+    """
+
+    def __init__(
+        self, path: str | Path, *, create: bool = True, policy: LabelPolicy | None = None
+    ) -> None:
+        """Open the store at `path` (":memory:" for one that is not kept).
+
+        Args:
+            create: whether a file that does not exist is made; else it is refused.
+        """
+        self._db = Connection(path, create=create)
+        self._policy = policy or LabelPolicy()
+        self._tools = lru_cache(maxsize=1024)(partial(get_tools, self._db))
+
+    @property
+    def path(self) -> str:
+        """Return the path that the store was opened with."""
+        return self._db.path
+
+    def close(self) -> None:
+        """Close the store; closing it again does nothing."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Writing what happens
+
+    def begin(self, interaction: Interaction) -> None:
+        """Record that an interaction has begun, with the turns it may already have."""
+        values = (
+            interaction.id,
+            interaction.episode,
+            interaction.agent,
+            interaction.principal,
+            interaction.base_model,
+            interaction.tokenizer_hash,
+            interaction.prompt_version,
+            interaction.stop,
+            interaction.no_train,
+            _instant(interaction.created_at),
+        )
+        with self._db.transaction() as db:
+            known = db.execute("SELECT 1 FROM interactions WHERE id = ?", values[:1]).fetchone()
+            if known:
+                raise StoreError(f"interaction {interaction.id!r} is in the store already")
+            seq = db.execute(
+                "INSERT INTO interactions(id, episode, agent, principal, base_model, "
+                "tokenizer_hash, prompt_version, stop, no_train, created_at, last_message, "
+                "toolset) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                (*values, put_messages(db, interaction.messages), put_tools(db, interaction.tools)),
+            ).lastrowid
+            for index, turn in enumerate(interaction.turns):
+                _insert_turn(db, seq, interaction.principal, index, turn)
+
+    def add_turn(self, interaction_id: str, index: int, turn: Turn) -> None:
+        """Record a turn; when this returns, it is durable.
+
+        Raises:
+            UnknownRecord: no such interaction.
+            StoreError: `index` is not the number of turns recorded so far.
+        """
+        with self._db.transaction() as db:
+            row = db.execute(
+                "SELECT seq, principal, (SELECT count(*) FROM turns WHERE interaction = seq) "
+                "FROM interactions WHERE id = ?",
+                (interaction_id,),
+            ).fetchone()
+            if row is None:
+                raise _unknown(interaction_id)
+            seq, principal, count = row
+            if index != count:
+                raise StoreError(
+                    f"turn {index} of interaction {interaction_id!r} cannot be added: "
+                    f"{count} turns are recorded, so the next is turn {count}"
+                )
+            _insert_turn(db, seq, principal, index, turn)
+
+    def set_results(self, interaction_id: str, index: int, results: Sequence[ToolResult]) -> None:
+        """Record what came of the calls of a turn."""
+        with self._db.transaction() as db:
+            changed = db.execute(
+                "UPDATE turns SET results = ? WHERE idx = ? AND interaction = "
+                "(SELECT seq FROM interactions WHERE id = ?)",
+                (results_json(results), index, interaction_id),
+            ).rowcount
+            if not changed:
+                raise UnknownRecord(f"there is no turn {index} of interaction {interaction_id!r}")
+
+    def finish(self, interaction_id: str, stop: Stop) -> None:
+        """Record why an interaction ended."""
+        with self._db.transaction() as db:
+            if not db.execute(
+                "UPDATE interactions SET stop = ? WHERE id = ?", (stop, interaction_id)
+            ).rowcount:
+                raise _unknown(interaction_id)
+
+    # Reading it back
+
+    def interaction(self, interaction_id: str) -> Interaction:
+        """Return one interaction, as it was recorded so far; raises `UnknownRecord`."""
+        rows = self._rows("id = ?", (interaction_id,))
+        if not rows:
+            raise _unknown(interaction_id)
+        return self._read(rows[0])
+
+    def interactions(
+        self,
+        *,
+        since: datetime | None = None,
+        agent: str | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> Iterator[Interaction]:
+        """Yield interactions in the order they began; those added meanwhile may be among them."""
+        last: int | None = None
+        left = limit
+        while left is None or left > 0:
+            where, values = ["1"], list[Any]()
+            if since is not None:
+                where, values = [*where, "created_at >= ?"], [*values, _instant(since)]
+            if agent is not None:
+                where, values = [*where, "agent = ?"], [*values, agent]
+            if last is not None:
+                where.append("seq < ?" if newest_first else "seq > ?")
+                values.append(last)
+            order = "DESC" if newest_first else "ASC"
+            page = _PAGE if left is None else min(left, _PAGE)
+            condition = f"{' AND '.join(where)} ORDER BY seq {order} LIMIT {page}"
+            rows = self._rows(condition, values)
+            yield from map(self._read, rows)
+            if len(rows) < page:
+                return
+            last = rows[-1][0]
+            left = None if left is None else left - len(rows)
+
+    def count(self) -> int:
+        """Return how many interactions there are."""
+        return int(self._db.read("SELECT count(*) FROM interactions")[0][0])
+
+    def stats(self) -> StoreStats:
+        """Return counts of what the store holds."""
+        return read_stats(self._db)
+
+    # Episodes
+
+    def episode(self, episode: str) -> tuple[Interaction, ...]:
+        """Return the interactions of one conversation, in the order they began."""
+        return tuple(map(self._read, self._rows("episode = ? ORDER BY seq", (episode,))))
+
+    def episodes(self) -> tuple[str, ...]:
+        """Return the ids of all conversations, in the order they began."""
+        found = self._db.read("SELECT episode FROM interactions GROUP BY episode ORDER BY min(seq)")
+        return tuple(row[0] for row in found)
+
+    def call_of(self, call_id: str, *, principal: str) -> MintedCall | None:
+        """Return the call that was handed to this principal under this id; None if none was."""
+        rows = self._db.read(
+            "SELECT t.reply, c.position, i.id, c.turn, i.episode FROM calls c "
+            "JOIN interactions i ON i.seq = c.interaction "
+            "JOIN turns t ON t.interaction = c.interaction AND t.idx = c.turn "
+            "WHERE c.call_id = ? AND c.principal = ? ORDER BY c.interaction DESC LIMIT 1",
+            (call_id, principal),
+        )
+        if not rows:
+            return None
+        reply, position, interaction, turn, episode = rows[0]
+        call = ToolCall.model_validate(json.loads(reply)["calls"][position])
+        return MintedCall(call, interaction, turn, episode)
+
+    def episode_of_calls(self, call_ids: Sequence[str], *, principal: str) -> str | None:
+        """Return the conversation to which the last call id belongs that we minted.
+
+        Ids that we did not mint, or minted for another principal, count for nothing.
+        """
+        for call_id in reversed(call_ids):
+            minted = self.call_of(call_id, principal=principal)
+            if minted is not None:
+                return minted.episode
+        return None
+
+    # Labels and examples
+
+    def add_label(self, event: LabelEvent) -> None:
+        """Append a label.
+
+        Raises:
+            UnknownRecord: no such interaction or turn.
+            LabelRefused: the label makes no sense for its turn, or its author may not give it.
+        """
+        check_label(event, self.interaction(event.interaction))
+        day = event.created_at.replace(hour=0, minute=0, second=0, microsecond=0)
+        with self._db.transaction() as db:
+            if event.source in QUOTA_SOURCES:
+                self._check_quota(db, event.author, day)
+            db.execute(
+                "INSERT INTO labels(interaction, turn, verdict, source, author, created_at, body) "
+                "SELECT seq, ?, ?, ?, ?, ?, ? FROM interactions WHERE id = ?",
+                (
+                    event.turn,
+                    event.verdict,
+                    event.source,
+                    event.author,
+                    _instant(event.created_at),
+                    label_json(event),
+                    event.interaction,
+                ),
+            )
+
+    def labels(self, interaction: str | None = None) -> tuple[LabelEvent, ...]:
+        """Return the labels of one interaction, or all of them, in the order they came in."""
+        if interaction is None:
+            rows = self._db.read("SELECT body FROM labels ORDER BY seq")
+        else:
+            rows = self._db.read(
+                "SELECT body FROM labels WHERE interaction = "
+                "(SELECT seq FROM interactions WHERE id = ?) ORDER BY seq",
+                (interaction,),
+            )
+        return tuple(LabelEvent.model_validate(json.loads(body)) for (body,) in rows)
+
+    def examples(
+        self, *, holdout_share: float = 0.25, tools_now: Sequence[ToolSpec] | None = None
+    ) -> ExampleSet:
+        """Return what the labels teach: see `collect.collect_examples`."""
+        return collect_examples(self._labelled(), holdout_share=holdout_share, tools_now=tools_now)
+
+    def _labelled(self) -> Iterator[tuple[Interaction, tuple[LabelEvent, ...]]]:
+        found = self._db.read("SELECT DISTINCT interaction FROM labels ORDER BY interaction")
+        for (seq,) in found:
+            interaction = self._read(self._rows("seq = ?", (seq,))[0])
+            yield interaction, self.labels(interaction.id)
+
+    def _check_quota(self, db: sqlite3.Connection, author: str, day: datetime) -> None:
+        given: int = db.execute(
+            "SELECT count(*) FROM labels WHERE author = ? AND created_at >= ? AND created_at < ? "
+            "AND source IN (SELECT value FROM json_each(?))",
+            (
+                author,
+                _instant(day),
+                _instant(day + timedelta(days=1)),
+                to_json(sorted(QUOTA_SOURCES)),
+            ),
+        ).fetchone()[0]
+        allowed = self._policy.max_labels_per_author_per_day
+        if given >= allowed:
+            raise LabelRefused(
+                f"{author!r} has given {given} labels on {day:%Y-%m-%d}, and {allowed} a day are "
+                "allowed; try again tomorrow, or raise max_labels_per_author_per_day"
+            )
+
+    def _rows(self, condition: str, values: Sequence[Any]) -> list[Any]:
+        return self._db.read(
+            f"SELECT {_COLUMNS} FROM interactions WHERE {condition}",  # noqa: S608 - our own text
+            values,
+        )
+
+    def _read(self, row: Sequence[Any]) -> Interaction:
+        seq, *names, last_message, toolset, stop, no_train, created_at = row
+        turns = self._db.read(
+            f"SELECT {TURN_COLUMNS} FROM turns WHERE interaction = ? ORDER BY idx",  # noqa: S608
+            (seq,),
+        )
+        fields = ("id", "episode", "agent", "principal")
+        made_by = ("base_model", "tokenizer_hash", "prompt_version")
+        return Interaction(
+            **dict(zip(fields + made_by, names, strict=True)),
+            messages=get_messages(self._db, last_message),
+            tools=self._tools(toolset),
+            turns=tuple(map(read_turn, turns)),
+            stop=stop,
+            no_train=bool(no_train),
+            created_at=datetime.fromisoformat(created_at),
+        )
+
+
+def _insert_turn(
+    db: sqlite3.Connection, seq: int | None, principal: str, index: int, turn: Turn
+) -> None:
+    db.execute(
+        f"INSERT INTO turns(interaction, idx, {TURN_COLUMNS}) "  # noqa: S608 - our own text
+        "VALUES (?,?,?,?,?,?,?,?,?,?)",
+        (seq, index, *turn_row(turn)),
+    )
+    db.executemany(
+        "INSERT INTO calls(call_id, principal, interaction, turn, position) VALUES (?,?,?,?,?)",
+        [
+            (call.id, principal, seq, index, position)
+            for position, call in enumerate(turn.reply.calls)
+            if call.id
+        ],
+    )
+
+
+def _instant(moment: datetime) -> str:
+    """Write a point in time so that texts sort as the times do."""
+    return in_utc(moment).isoformat(timespec="microseconds")
+
+
+def _unknown(interaction_id: str) -> UnknownRecord:
+    return UnknownRecord(f"there is no interaction {interaction_id!r} in the replay store")
