@@ -1,0 +1,1 @@
+"""The embedded engine: the one place of this package that imports torch and transformers."""
