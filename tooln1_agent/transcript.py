@@ -21,6 +21,7 @@ Stop = Literal[
     "max_tokens",  # a reply was cut by its token limit, or the run's token limit was reached
     "cancelled",  # the caller went away
     "error",  # the engine failed
+    "imported",  # a prompt from a file, which was never served
 ]
 
 

@@ -165,6 +165,10 @@ class ReplayStore:
             raise _unknown(interaction_id)
         return self._read(rows[0])
 
+    def has(self, interaction_id: str) -> bool:
+        """Return whether there is an interaction with this id."""
+        return bool(self._db.read("SELECT 1 FROM interactions WHERE id = ?", (interaction_id,)))
+
     def interactions(
         self,
         *,

@@ -1,0 +1,152 @@
+"""Reads benchmark files: JSON Lines (gzip or plain), one prompt with its expected calls a line.
+
+A line holds `id`, `source`, `category`, `messages` (OpenAI roles), `tools` (OpenAI function
+schemas), `expected` (calls) and `match`, which says how `expected` is meant: `exact`,
+`bfcl_possible_answers`, `no_call` or `any_call`. Each expected argument is the list of its
+acceptable values; under `exact` that list has one element. Other keys are ignored.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tool_registry.calls import ToolCall
+from tool_registry.errors import InvalidTool
+from tool_registry.tool import ToolSpec
+from tooln1_agent.errors import DataError
+from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, PossibleCall, Target
+from tooln1_agent.messages import Message
+
+_KEYS = ("id", "source", "category", "messages", "tools", "expected", "match")
+
+
+class BenchmarkRow(BaseModel):
+    """One prompt of a benchmark and what the right reply calls."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    source: str
+    category: str
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...]
+    target: Target
+
+
+def read_benchmark(path: str | Path) -> Iterator[BenchmarkRow]:
+    """Yield the rows of a file one by one.
+
+    Raises:
+        DataError: the file cannot be read, or a line is not of the form; names file and line.
+    """
+    path = Path(path)
+    number = 0
+    try:
+        with _open(path) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _row(line, where=f"{str(path)!r}, line {number}")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(
+            f"cannot read {str(path)!r} after line {number}: {error}; expected JSON Lines in UTF-8, "
+            "with gzip if the name ends in .gz"
+        ) from error
+
+
+def _open(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    return path.open(encoding="utf-8")
+
+
+def _row(line: str, *, where: str) -> BenchmarkRow:
+    try:
+        return _build(json.loads(line))
+    except KeyError as error:
+        problem = f"the key {error.args[0]!r} is missing; expected {', '.join(_KEYS)}"
+        raise DataError(f"{where}: {problem}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise DataError(f"{where}: {place}: {first['msg']}") from error
+    except (ValueError, TypeError, RecursionError, InvalidTool) as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _build(entry: Any) -> BenchmarkRow:
+    if not isinstance(entry, dict):
+        raise TypeError(f"expected a JSON object, got {str(entry)!r:.80}")
+    messages = _objects(entry["messages"], what="messages")
+    return BenchmarkRow(
+        id=entry["id"],
+        source=entry["source"],
+        category=entry["category"],
+        messages=tuple(_message(message) for message in messages),
+        tools=tuple(ToolSpec.from_openai(tool) for tool in _objects(entry["tools"], what="tools")),
+        target=_target(entry["match"], entry["expected"]),
+    )
+
+
+def _objects(value: Any, *, what: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise TypeError(f"{what}: expected a list of objects, got {value!r:.80}")
+    return value
+
+
+def _message(entry: dict[str, Any]) -> Message:
+    """Read a message of the OpenAI form."""
+    calls = _objects(entry.get("tool_calls") or [], what="tool_calls")
+    return Message(
+        role=entry["role"],
+        content=entry.get("content") or "",
+        tool_calls=tuple(_call(call) for call in calls),
+        tool_call_id=entry.get("tool_call_id"),
+    )
+
+
+def _call(entry: dict[str, Any]) -> ToolCall:
+    function = entry["function"]
+    arguments = function["arguments"]
+    if isinstance(arguments, str):
+        arguments = json.loads(arguments)
+    return ToolCall(id=entry.get("id") or "", name=function["name"], arguments=arguments)
+
+
+def _exact_call(entry: dict[str, Any]) -> ToolCall:
+    """Read a call whose arguments each stand in a list of one."""
+    arguments = {}
+    for name, options in entry["arguments"].items():
+        if isinstance(options, list) and len(options) != 1:
+            raise ValueError(
+                f"expected: argument {name!r} of {entry['name']!r} is a list of {len(options)}; "
+                "under match 'exact' it must be a list that holds the one right value"
+            )
+        arguments[name] = options[0] if isinstance(options, list) else options
+    return ToolCall(name=entry["name"], arguments=arguments)
+
+
+def _target(match: Any, expected: Any) -> Target:
+    match match:
+        case "no_call":
+            return NoCall()
+        case "any_call":
+            return AnyCall()
+        case "exact":
+            way = tuple(_exact_call(call) for call in _objects(expected, what="expected"))
+            return Exact(alternatives=(way,)) if way else NoCall()
+        case "bfcl_possible_answers":
+            calls = _objects(expected, what="expected")
+            options = [PossibleCall(name=c["name"], arguments=c["arguments"]) for c in calls]
+            return Possible(calls=tuple(options))
+        case _:
+            raise ValueError(
+                f"match is {match!r:.80}; expected 'exact', 'bfcl_possible_answers', 'no_call' or "
+                "'any_call'"
+            )
