@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from trainer.loss import clipped_share, k3_divergence, masked_sum, policy_loss
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "expected"),
+    [
+        (1.0, 2.0, -2.0),
+        (1.1, 2.0, -2.2),  # inside the range
+        (1.5, 2.0, -2.4),  # a good token grows no further than 1.2
+        (0.5, 2.0, -1.0),  # a good token that shrank keeps its gradient
+        (0.5, -1.0, 0.8),  # a bad token shrinks no further than 0.8
+        (1.5, -1.0, 1.5),  # a bad token that grew keeps its gradient
+    ],
+)
+def test_the_surrogate_matches_the_cases_worked_by_hand(
+    ratio: float, advantage: float, expected: float
+) -> None:
+    logprobs = torch.tensor([[math.log(ratio) - 1.0]])
+    loss = policy_loss(logprobs, torch.tensor([[-1.0]]), advantages=torch.tensor([advantage]))
+    torch.testing.assert_close(loss, torch.tensor([[expected]]))
+
+
+def test_the_upper_clip_is_its_own() -> None:
+    logprobs = torch.tensor([[math.log(1.5)]])
+    loss = policy_loss(
+        logprobs, torch.zeros(1, 1), advantages=torch.ones(1), clip_low=0.2, clip_high=0.28
+    )
+    torch.testing.assert_close(loss, torch.tensor([[-1.28]]))
+
+
+def test_a_clipped_token_has_no_gradient() -> None:
+    logprobs = torch.tensor([[math.log(1.5), math.log(1.1)]], requires_grad=True)
+    policy_loss(logprobs, torch.zeros(1, 2), advantages=torch.ones(1)).sum().backward()
+    assert logprobs.grad is not None
+    torch.testing.assert_close(logprobs.grad, torch.tensor([[0.0, -1.1]]))
+
+
+def test_at_ratio_one_the_gradient_is_minus_the_advantage_over_the_tokens() -> None:
+    torch.manual_seed(0)
+    logprobs = (-torch.rand(3, 4)).requires_grad_()
+    mask = torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
+    advantages = torch.tensor([1.5, -0.5, 0.0])
+    per_token = policy_loss(logprobs, logprobs.detach(), advantages=advantages)
+    (masked_sum(per_token, mask) / mask.sum()).backward()
+    assert logprobs.grad is not None
+    torch.testing.assert_close(logprobs.grad, -advantages[:, None] * mask / 7.0)
+
+
+def test_k3_matches_the_numbers_worked_by_hand() -> None:
+    logprobs = torch.tensor([[math.log(0.5), math.log(0.2)]])
+    ref = torch.tensor([[math.log(0.25), math.log(0.2)]])
+    expected = torch.tensor([[0.5 - math.log(0.5) - 1.0, 0.0]])
+    torch.testing.assert_close(k3_divergence(logprobs, ref), expected)
+
+
+def test_k3_averages_to_the_true_divergence_and_is_never_negative() -> None:
+    torch.manual_seed(1)
+    policy, ref = torch.randn(2, 50).log_softmax(dim=1)
+    each = k3_divergence(policy, ref)
+    assert (each >= 0).all()
+    torch.testing.assert_close((policy.exp() * each).sum(), (policy.exp() * (policy - ref)).sum())
+
+
+def test_padding_counts_for_nothing_whatever_stands_on_it() -> None:
+    values = torch.tensor([[1.0, 2.0, float("nan")], [4.0, float("inf"), 0.0]], requires_grad=True)
+    total = masked_sum(values, torch.tensor([[1.0, 1, 0], [1, 0, 0]]))
+    assert total.item() == 7.0
+    total.backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [[1, 1, 0], [1, 0, 0]]
+
+
+def test_the_clipped_share_counts_both_sides() -> None:
+    ratios = torch.tensor([[0.7, 0.9, 1.1, 1.25, 1.3]])
+    share = clipped_share(ratios.log(), torch.zeros(1, 5), clip_low=0.2, clip_high=0.28)
+    assert share.tolist() == [[1, 0, 0, 0, 1]]

@@ -1,0 +1,1 @@
+"""The learner: turns labelled traffic into gated adapters."""
