@@ -79,6 +79,11 @@ class ReplayStore:
         """Close the store; closing it again does nothing."""
         self._db.close()
 
+    def check_writable(self) -> None:
+        """Return if the store can be written to; raises `StoreError`."""
+        with self._db.transaction():
+            pass
+
     def __enter__(self) -> Self:
         return self
 

@@ -1,0 +1,78 @@
+"""Opens what a server needs, as the command line and the agent's module say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tooln1_agent.adapters import AdapterStore
+from tooln1_agent.agent import Agent
+from tooln1_agent.cli.targets import load_agent
+from tooln1_agent.config import ServeConfig
+from tooln1_agent.engines.base import Engine
+from tooln1_agent.engines.resolve import resolve
+from tooln1_agent.errors import ConfigError
+from tooln1_agent.replay.store import ReplayStore
+
+DEFAULT_STORE = Path("tooln1.db")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server is made of."""
+
+    agent: Agent
+    engine: Engine
+    store: ReplayStore
+    adapters: AdapterStore
+
+
+@contextmanager
+def open_parts(target: str, config: ServeConfig) -> Iterator[Parts]:
+    """Yield the parts; the store is closed at the end.
+
+    Raises:
+        ConfigError: the agent, the model or a setting is wrong.
+        StoreError: the store cannot be opened, or is of a newer version.
+    """
+    agent = load_agent(target)
+    engine = engine_of(agent, config)
+    with ExitStack() as stack:
+        store = agent.recorder if config.store is None else None
+        if not isinstance(store, ReplayStore):
+            store = stack.enter_context(ReplayStore(config.store or DEFAULT_STORE))
+        yield Parts(agent, engine, store, AdapterStore(config.adapters))
+
+
+def engine_of(agent: Agent, config: ServeConfig) -> Engine:
+    """Return the engine of the configured model, else of the agent's own."""
+    model = config.model if config.model is not None else agent.model
+    given = {
+        name: value
+        for name in ("context_limit", "max_batch", "queue_limit")
+        if (value := getattr(config, name)) is not None
+    }
+    if not isinstance(model, str):
+        if given:
+            raise ConfigError(
+                f"{', '.join(given)}: the agent {agent.name!r} brings an engine of its own; set "
+                "it there, or name a model with --model"
+            )
+        return model
+    return _resolve(model, given)
+
+
+def _resolve(model: str, options: dict[str, Any]) -> Engine:
+    is_embedded = not model.startswith(("http://", "https://", "scripted:"))
+    if not is_embedded and (wrong := options.keys() - {"context_limit"}):
+        raise ConfigError(f"{', '.join(sorted(wrong))}: only the embedded engine has that")
+    try:
+        return resolve(model, **options)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"model {model!r} needs {error.name!r}, which is not installed; run "
+            "`pip install 'tooln1-agent[local]'`"
+        ) from error
