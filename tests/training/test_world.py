@@ -1,0 +1,144 @@
+"""The seed world and its deployments: reproducible, valid, and apart from each other."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from examples.home_office.tools import TOOLS
+from examples.home_office.users import OFFICE_DEPLOYMENT, held_out, traffic
+from tool_registry import Registry, ToolSpec
+from tool_registry.validation import validate_arguments
+from tooln1_agent.examples import Exact, NoCall
+from tooln1_agent.prompt import calls_text
+from tooln1_agent.reward import judge, score
+from trainer.seed.deployment import Deployment
+from trainer.seed.phrasing import CHAT, FRAMES
+from trainer.seed.pottery import POTTERY
+from trainer.seed.values import Conventions, Value, draw, spell
+from trainer.seed.words import ADJECTIVES, ENUMS, NOUNS, PARAMS, VERBS
+from trainer.seed.world import Episode, draw_episode
+
+DEPLOYMENTS = pytest.mark.parametrize(
+    "deployment", [POTTERY, OFFICE_DEPLOYMENT], ids=lambda deployment: deployment.name
+)
+
+
+def episodes(count: int) -> list[Episode]:
+    return [draw_episode(random.Random(number)) for number in range(count)]
+
+
+def test_equal_seeds_give_equal_episodes() -> None:
+    assert episodes(50) == episodes(50)
+
+
+def test_different_seeds_give_different_requests() -> None:
+    texts = {episode.messages[-1].content for episode in episodes(200)}
+    assert len(texts) > 180
+
+
+def test_gold_calls_of_the_world_fit_their_schemas() -> None:
+    for episode in episodes(150):
+        specs = {spec.name: spec for spec in episode.tools}
+        assert len(specs) == len(episode.tools)
+        for call in episode.calls:
+            assert validate_arguments(specs[call.name], call.arguments) is None
+
+
+def test_the_reply_an_episode_asks_for_earns_the_reward() -> None:
+    for episode in episodes(100):
+        target = Exact(alternatives=(episode.calls,)) if episode.calls else NoCall()
+        body = (
+            f"<tool_call>{calls_text(episode.calls)}</tool_call>"
+            if episode.calls
+            else episode.answer
+        )
+        reward = score(
+            f"<think>{episode.think}</think>\n{body}", tools=episode.tools, target=target
+        )
+        assert reward.value == 1.0, (episode, reward)
+
+
+def test_every_situation_occurs_about_as_often_as_intended() -> None:
+    drawn = [episode.situation for episode in episodes(600)]
+    without_call = sum(s in ("no_tool", "missing") for s in drawn) / 600
+    assert 0.12 < without_call < 0.22
+    assert 0.05 < drawn.count("after_result") / 600 < 0.13
+    assert 0.05 < drawn.count("several") / 600 < 0.13
+
+
+def test_conventions_decide_how_a_date_is_spelled() -> None:
+    value = draw(random.Random(3), "date")
+    day = value.truth
+    spelled = [
+        spell(value, "date", {"type": "string"}, Conventions(date=form))
+        for form in ("iso", "dotted", "slashed")
+    ]
+    assert spelled == [f"{day:%Y-%m-%d}", f"{day:%d.%m.%Y}", f"{day:%m/%d/%Y}"]
+
+
+@pytest.mark.parametrize(
+    ("conventions", "schema", "expected"),
+    [
+        (Conventions(ident="hash"), {"type": "string"}, "#4821"),
+        (Conventions(ident="hash"), {"type": "integer"}, 4821),
+        (Conventions(open_number="text"), {}, "4821"),
+        (Conventions(open_number="number"), {}, 4821),
+    ],
+)
+def test_a_stated_type_is_stronger_than_a_convention(
+    conventions: Conventions, schema: dict[str, str], expected: object
+) -> None:
+    assert spell(Value("4821", "4821"), "ident", schema, conventions) == expected
+
+
+@DEPLOYMENTS
+def test_a_deployment_shares_no_name_with_the_training_world(deployment: Deployment) -> None:
+    verbs = {verb.replace(" ", "_") for group in VERBS for verb in group}
+    params = {name for names in PARAMS.values() for name in names} | set(ENUMS)
+    for spec in deployment.tools:
+        verb, noun = spec.name.split("_", 1)
+        assert verb not in {group[0] for group in VERBS}
+        assert verb not in verbs or noun not in NOUNS
+        assert noun not in NOUNS
+        for param in spec.parameters["properties"]:
+            assert param not in params
+            assert not any(param == f"{noun}_{name}" for noun in NOUNS for name in params)
+    assert not set(ADJECTIVES) & {spec.name for spec in deployment.tools}
+
+
+@DEPLOYMENTS
+def test_a_deployment_shares_no_template_with_the_training_world(deployment: Deployment) -> None:
+    known = {text.lower().rstrip(".?! ") for text in (*FRAMES, *CHAT)}
+    for errand in deployment.errands:
+        for template in (*errand.complete, *errand.incomplete):
+            assert template.lower().rstrip(".?! ") not in known
+    assert not known & {text.lower().rstrip(".?! ") for text in deployment.smalltalk}
+
+
+@DEPLOYMENTS
+def test_gold_calls_of_a_deployment_fit_its_tools(deployment: Deployment) -> None:
+    specs: dict[str, ToolSpec] = {spec.name: spec for spec in deployment.tools}
+    requests = deployment.requests(1, 120)
+    for request in requests:
+        for call in request.gold:
+            assert validate_arguments(specs[call.name], call.arguments) is None
+        reward = judge(request.gold, tools=deployment.tools, target=request.target)
+        assert reward.value == 1.0
+    assert {request.tool for request in requests} >= set(specs)
+    assert 0.08 < sum(not request.gold for request in requests) / 120 < 0.28
+
+
+def test_traffic_and_held_out_requests_never_share_a_text() -> None:
+    live = {request.text for seed in range(3) for request in traffic(seed, 100)}
+    kept = {request.text for seed in range(3) for request in held_out(seed, 50)}
+    assert not live & kept
+    assert traffic(1, 5) == traffic(1, 5) != traffic(2, 5)
+
+
+def test_the_gold_calls_of_the_home_office_run() -> None:
+    tools = {entry.name: entry for entry in Registry(TOOLS)}
+    for request in traffic(4, 60):
+        for call in request.gold:
+            assert tools[call.name](**call.arguments)

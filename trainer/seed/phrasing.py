@@ -1,0 +1,148 @@
+"""How people ask: frames for a whole request and phrases for each value in it.
+
+Deployments bring request templates of their own; none of the frames here appear in them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from trainer.seed.tools import Slot, ToolFamily
+from trainer.seed.values import Value
+
+FRAMES: tuple[str, ...] = (
+    "{verb} the {noun} {slots}.",
+    "{verb} the {noun} {slots}",
+    "{verb} a {noun} {slots}.",
+    "{verb} {noun} {slots}",
+    "{verb} one {noun} {slots}.",
+    "please {verb} the {noun} {slots}.",
+    "please {verb} a {noun} {slots}",
+    "can you {verb} a {noun} {slots}?",
+    "can you {verb} the {noun} {slots}?",
+    "could you {verb} a {noun} {slots}?",
+    "could you please {verb} the {noun} {slots}?",
+    "would you {verb} the {noun} {slots}?",
+    "i need to {verb} a {noun} {slots}.",
+    "i want to {verb} the {noun} {slots}.",
+    "i'd like you to {verb} a {noun} {slots}.",
+    "i would like to {verb} the {noun} {slots}.",
+    "we have to {verb} the {noun} {slots}.",
+    "we should {verb} a {noun} {slots}.",
+    "let's {verb} a {noun} {slots}.",
+    "time to {verb} the {noun} {slots}.",
+    "help me {verb} a {noun} {slots}.",
+    "go ahead and {verb} the {noun} {slots}.",
+    "hi, {verb} the {noun} {slots}, thanks.",
+    "hello! please {verb} a {noun} {slots}.",
+    "quick one: {verb} the {noun} {slots}",
+    "{verb} this {noun}: {slots}.",
+    "a {noun} to {verb}: {slots}.",
+    "one {noun} to {verb}, {slots}.",
+    "{noun}, {slots}. please {verb} it.",
+    "{slots}: {verb} the {noun}.",
+    "{slots}. {verb} that {noun}, please.",
+    "about the {noun} {slots}: {verb} it.",
+    "there is a {noun} {slots}. can you {verb} it?",
+    "i have a {noun} {slots} that you should {verb}.",
+    "my boss wants me to {verb} a {noun} {slots}.",
+    "they asked us to {verb} the {noun} {slots}.",
+    "don't forget to {verb} the {noun} {slots}.",
+    "it would be great if you could {verb} the {noun} {slots}.",
+    "is it possible to {verb} a {noun} {slots}?",
+    "next, {verb} the {noun} {slots}.",
+    "ok now {verb} a {noun} {slots}.",
+    "{verb} my {noun} {slots} please",
+    "{verb} our {noun} {slots}.",
+    "for the {noun}: {verb} it {slots}.",
+    "{noun} {slots}, {verb} please",
+    "{noun}: {slots}",
+    "new request, {verb} the {noun} {slots}.",
+    "somebody must {verb} the {noun} {slots}.",
+)
+
+_PLAIN: dict[str, tuple[str, ...]] = {
+    "person": ("for {v}", "with {v}", "to {v}", "from {v}", "on behalf of {v}", "{v}", "of {v}"),
+    "place": ("in {v}", "at {v}", "near {v}", "to {v}", "from {v}", "{v}"),
+    "date": ("on {v}", "for {v}", "dated {v}", "by {v}", "{v}", "from {v}"),
+    "time": ("at {v}", "from {v}", "around {v}", "by {v}", "{v}"),
+    "count": ("{v} {l}", "with {v} {l}", "for {v} {l}"),
+    "amount": ("for {v}", "of {v}", "worth {v}", "at {v}", "{v}"),
+    "ident": ("{v}", "number {v}", "no. {v}", "#{v}", "with number {v}"),
+    "code": ("{v}", "with code {v}", "under {v}", "({v})"),
+    "text": ('titled "{v}"', 'called "{v}"', 'saying "{v}"', '"{v}"', "about '{v}'", "on '{v}'"),
+    "enum": ("{v} {l}", "with {v} {l}", "as {v}", "{v}", "in {v}"),
+    "duration": ("for {v}", "lasting {v}", "{v}", "over {v}", "{v} long"),
+    "email": ("to {v}", "at {v}", "via {v}", "{v}", "using {v}"),
+    "labels": ("with {v}", "tagged {v}", "for {v}", "including {v}", "covering {v}"),
+}
+_LABELLED: tuple[str, ...] = (
+    "{l} {v}",
+    "with {l} {v}",
+    "the {l} is {v}",
+    "{l}: {v}",
+    "{l} = {v}",
+    "using {v} as the {l}",
+    "{v} as {l}",
+    "{l} should be {v}",
+    "set the {l} to {v}",
+    "and {l} {v}",
+    "whose {l} is {v}",
+    "having {l} {v}",
+    "take {v} for the {l}",
+)
+_YES = ("make it {l}", "{l}", "it is {l}", "{l} yes", "with {l} on", "{l}: yes", "{l} please",
+        "and {l} too", "mark it {l}")  # fmt: skip
+_NO = ("not {l}", "no {l}", "it is not {l}", "{l} no", "without {l}", "{l}: no", "with {l} off")
+
+CHAT: tuple[str, ...] = (
+    "hello", "hi there, how are you?", "good morning!", "thanks a lot", "that is all for today",
+    "who are you?", "tell me a joke", "what is the meaning of {w}?", "i like {w} and {w}",
+    "what do you think about {w}?", "how do i spell {w}?", "why is {w} so {w}?", "are you a robot?",
+    "write a poem on {w}", "what can you do?", "i feel {w} today", "the {w} is {w} again",
+    "is {w} better than {w}?", "explain {w} to me", "{w}?", "never mind", "my {w} broke",
+)  # fmt: skip
+"""Messages that ask for nothing a tool could do."""
+
+
+def ask(
+    rng: random.Random,
+    tool: ToolFamily,
+    given: Sequence[tuple[Slot, Value]],
+    *,
+    name_verb: bool = False,
+) -> str:
+    """Return a request for one call of `tool` that states the given values.
+
+    Args:
+        name_verb: the request must name the verb, because another tool shares the noun.
+    """
+    kinds = [slot.kind for slot in tool.slots]
+    terse = rng.random() < 0.15
+    phrases = [
+        _phrase(rng, slot, value, label=terse or kinds.count(slot.kind) > 1)
+        for slot, value in rng.sample(list(given), len(given))
+    ]
+    joint = ", " if terse else rng.choice((" ", " ", ", ", ", ", " and "))
+    slots = joint.join(phrases)
+    if len(phrases) > 2 and joint == ", " and rng.random() < 0.4:
+        slots = f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+    verb = tool.verbs[0] if rng.random() < 0.5 else rng.choice(tool.verbs)
+    frame = rng.choice([f for f in FRAMES if "{verb}" in f] if name_verb else FRAMES)
+    if not slots:
+        frame = frame.replace(" {slots}", "").replace("{slots}", "this").replace(",.", ".")
+    text = frame.format(verb=verb, noun=tool.noun, slots=slots)
+    return text if rng.random() < 0.35 else text[0].upper() + text[1:]
+
+
+def _phrase(rng: random.Random, slot: Slot, value: Value, *, label: bool) -> str:
+    if slot.kind == "flag":
+        return rng.choice(_YES if value.truth else _NO).format(l=slot.label)
+    if label or rng.random() < 0.35:
+        said = f'"{value.said}"' if slot.kind == "text" and " " in value.said else value.said
+        return rng.choice(_LABELLED).format(l=slot.label, v=said)
+    return rng.choice(_PLAIN[slot.kind]).format(l=slot.label, v=value.said)
+
+
+__all__ = ["CHAT", "FRAMES", "ask"]

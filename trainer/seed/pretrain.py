@@ -1,0 +1,273 @@
+"""From-scratch training of the seed model: a resumable loop over freshly drawn episodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+from tooln1_agent.codec import Codec
+from tooln1_agent.prompt import PROMPT_VERSION, calls_text, render_text
+from trainer.seed.packing import Batch, draw_round
+from trainer.seed.tokenizer import save_tokenizer, train_tokenizer
+from trainer.seed.world import draw_episode
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainConfig:
+    """One training run of the seed model; its fields are the recipe."""
+
+    steps: int = 4000
+    """Optimizer steps; the last `decay` share of them lowers the learning rate to zero."""
+    seed: int = 1
+    vocab_size: int = 2048
+    hidden: int = 256
+    layers: int = 5
+    heads: int = 4
+    kv_heads: int = 2
+    intermediate: int = 704
+    round_episodes: int = 512
+    """Episodes drawn at a time, then sorted into batches; checkpoints fall between rounds."""
+    prompt_weight: float = 0.1
+    """Loss weight of prompt tokens; reply tokens have 1."""
+    muon_lr: float = 5e-3
+    adam_lr: float = 3e-3
+    weight_decay: float = 0.05
+    warmup: int = 100
+    decay: float = 0.35
+    average: float = 0.995
+    """Decay per step of the running average of the weights, which is what is shipped."""
+    checkpoint_s: float = 240.0
+    """Seconds between checkpoints."""
+    compile: bool = True
+
+    def __post_init__(self) -> None:
+        if self.hidden % self.heads or self.heads % self.kv_heads:
+            raise ValueError(
+                f"{self.heads=} must divide {self.hidden=}, and kv_heads must divide heads"
+            )
+        if not 0.0 < self.decay <= 1.0:
+            raise ValueError(f"{self.decay=} must lie in (0, 1]")
+
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+def pretrain(
+    config: PretrainConfig, work_dir: Path, *, export_dir: Path | None, report: Report
+) -> Path:
+    """Train, or go on from the checkpoint in `work_dir`; returns the model directory written.
+
+    Args:
+        export_dir: gets the averaged model at each checkpoint; default is `work_dir`/model.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True)
+    export_dir = export_dir or work_dir / "model"
+    codec = prepare_tokenizer(config, work_dir)
+    torch.manual_seed(config.seed)
+    model = Qwen3ForCausalLM(model_config(config, codec))
+    average = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    optimizers = _optimizers(model, config)
+    step = _resume(work_dir, model, average, optimizers)
+    forward = torch.compile(model, dynamic=False) if config.compile else model
+    saved_at = time.monotonic()
+    while step < config.steps:
+        for batch in round_at(config, codec, step):
+            started = time.monotonic()
+            _set_learning_rates(optimizers, config, step)
+            loss, reply_loss = _losses(forward, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            _move_average(average, model, min(config.average, (step + 1) / (step + 10)))
+            step += 1
+            speed = batch.ids.numel() / (time.monotonic() - started)
+            report(
+                step,
+                {"loss": loss.item(), "reply_loss": reply_loss.item(), "tokens_per_s": speed},
+            )
+        if time.monotonic() - saved_at > config.checkpoint_s or step >= config.steps:
+            save_checkpoint(work_dir, model, average, optimizers, step)
+            export(model, average, export_dir, work_dir, meta={"step": step, **asdict(config)})
+            saved_at = time.monotonic()
+    return export_dir
+
+
+def prepare_tokenizer(config: PretrainConfig, work_dir: Path) -> Codec:
+    """Load the run's tokenizer, or train it on the world's texts when there is none yet."""
+    if not (work_dir / "tokenizer.json").exists():
+        rng = random.Random(config.seed)
+        episodes = (draw_episode(rng, max_tools=4) for _ in range(12_000))
+        texts = (
+            render_text(episode.messages, episode.tools)
+            + f" {episode.think} {calls_text(episode.calls)} {episode.answer}"
+            for episode in episodes
+        )
+        save_tokenizer(train_tokenizer(texts, vocab_size=config.vocab_size), work_dir)
+    return Codec.load(work_dir)
+
+
+def model_config(config: PretrainConfig, codec: Codec) -> Qwen3Config:
+    """Return the transformers configuration of the seed model."""
+    return Qwen3Config(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.kv_heads,
+        head_dim=config.hidden // config.heads,
+        intermediate_size=config.intermediate,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        attn_implementation="eager",  # compiled, it is faster than sdpa on a CPU
+        bos_token_id=None,
+        eos_token_id=codec.end_id,
+        pad_token_id=config.vocab_size - 9,
+    )
+
+
+def round_at(config: PretrainConfig, codec: Codec, step: int) -> list[Batch]:
+    """Return the batches of the round that starts at a step: a pure function of both."""
+    stages = ((0.02, 1), (0.06, 2), (0.12, 4), (1.0, 6))
+    progress = min(1.0, step / config.steps)
+    return draw_round(
+        random.Random(f"{config.seed} {step}"),
+        codec,
+        episodes=config.round_episodes,
+        max_tools=next(tools for end, tools in stages if progress <= end),
+        prompt_weight=config.prompt_weight,
+    )
+
+
+def _losses(forward: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the weighted loss, and the plain mean over reply tokens."""
+    length = batch.ids.shape[1]
+    later = torch.full((1, 1, length, length), -1e9, dtype=torch.bfloat16).triu(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = forward(input_ids=batch.ids, attention_mask=later, use_cache=False).logits
+    losses = functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1).float(), batch.ids[:, 1:].flatten(), reduction="none"
+    )
+    weights = batch.weights[:, 1:].flatten()
+    is_reply = (weights == 1.0).float()
+    reply_loss = (losses.detach() * is_reply).sum() / is_reply.sum()
+    return (losses * weights).sum() / weights.sum(), reply_loss
+
+
+def _optimizers(model: torch.nn.Module, config: PretrainConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for embeddings and norms."""
+    inner: list[torch.nn.Parameter] = []
+    outer: list[torch.nn.Parameter] = []
+    for name, weight in model.named_parameters():
+        (inner if weight.ndim == 2 and "embed" not in name else outer).append(weight)
+    return [
+        torch.optim.Muon(
+            inner,
+            lr=config.muon_lr,
+            weight_decay=config.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(outer, lr=config.adam_lr, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def _set_learning_rates(
+    optimizers: list[torch.optim.Optimizer], config: PretrainConfig, step: int
+) -> None:
+    left = max(0, config.steps - step) / (config.steps * config.decay)
+    factor = min(1.0, (step + 1) / config.warmup, left)
+    for optimizer, rate in zip(optimizers, (config.muon_lr, config.adam_lr), strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * factor
+
+
+@torch.no_grad()
+def _move_average(average: dict[str, Tensor], model: torch.nn.Module, decay: float) -> None:
+    weights = dict(model.named_parameters())
+    torch._foreach_lerp_(list(average.values()), [weights[name] for name in average], 1.0 - decay)
+
+
+def save_checkpoint(
+    work_dir: Path,
+    model: torch.nn.Module,
+    average: dict[str, Tensor],
+    optimizers: list[torch.optim.Optimizer],
+    step: int,
+) -> None:
+    """Write the whole state, or leave the previous one in place."""
+    state = {
+        "step": step,
+        "model": model.state_dict(),
+        "average": average,
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }
+    partial = work_dir / "checkpoint.pt.partial"
+    torch.save(state, partial)
+    os.replace(partial, work_dir / "checkpoint.pt")
+
+
+def _resume(
+    work_dir: Path,
+    model: torch.nn.Module,
+    average: dict[str, Tensor],
+    optimizers: list[torch.optim.Optimizer],
+) -> int:
+    path = work_dir / "checkpoint.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    for name, weight in state["average"].items():
+        average[name].copy_(weight)
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return int(state["step"])
+
+
+def export(
+    model: Qwen3ForCausalLM,
+    average: dict[str, Tensor],
+    directory: Path,
+    work_dir: Path,
+    *,
+    meta: dict[str, Any],
+) -> None:
+    """Write the averaged weights as a model directory, in place of what stood there."""
+    shipped = Qwen3ForCausalLM(model.config)
+    shipped.load_state_dict(average, strict=False)
+    shipped.tie_weights()
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shipped.to(torch.bfloat16).save_pretrained(partial)
+    end, pad = model.config.eos_token_id, model.config.pad_token_id
+    GenerationConfig(eos_token_id=end, pad_token_id=pad).save_pretrained(partial)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(work_dir / name, partial)
+    text = json.dumps({"prompt_version": PROMPT_VERSION, **meta}, indent=2)
+    (partial / "training.json").write_text(text + "\n")
+    card = directory / "MODEL_CARD.md"
+    if card.exists():
+        shutil.copy(card, partial)
+    _swap(partial, directory)
+
+
+def _swap(new: Path, place: Path) -> None:
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        os.rename(place, old)
+    os.rename(new, place)
+    shutil.rmtree(old, ignore_errors=True)
