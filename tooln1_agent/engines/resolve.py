@@ -42,8 +42,13 @@ def resolve(name: str, *, context_limit: int | None = None, **options: Any) -> E
         base_url, _, model = name.partition("#")
         return HttpEngine(base_url, model, context_limit=context_limit, **options)
     directory = model_dir(name)
-    from tooln1_agent.engines.local.engine import LocalEngine
-
+    try:
+        from tooln1_agent.engines.local.engine import LocalEngine
+    except ImportError as error:
+        raise ConfigError(
+            f"running {name!r} in process needs {error.name!r}; install it with "
+            "pip install 'tooln1-agent[local]'"
+        ) from error
     return LocalEngine(directory, context_limit=context_limit, **options)
 
 

@@ -23,6 +23,8 @@ OnToken = Callable[[int, int], None]
 """Told (row, token id) for each token as it is sampled, the closing token included."""
 StopRow = Callable[[int], bool]
 """Asked for a row after each of its tokens whether it is to end there."""
+OnEnd = Callable[[int, "Sample"], None]
+"""Told (row, sample) as soon as a row has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def sample_rows(
     generator: torch.Generator,
     on_token: OnToken | None = None,
     stop: StopRow | None = None,
+    on_end: OnEnd | None = None,
 ) -> list[Sample]:
     """Sample one completion for each row, each by its own settings."""
     if not rows:
@@ -109,6 +112,9 @@ def sample_rows(
                     draft.finish_reason = "stop"
                 elif len(draft.ids) < rows[row].sampling.max_tokens:
                     kept.append(place)
+                    continue
+                if on_end is not None:
+                    on_end(row, draft.sample())
             if not kept:
                 return [draft.sample() for draft in drafts]
             if len(kept) < len(batch.rows):
