@@ -55,8 +55,8 @@ def read_benchmark(path: str | Path) -> Iterator[BenchmarkRow]:
                     yield _row(line, where=f"{str(path)!r}, line {number}")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(
-            f"cannot read {str(path)!r} after line {number}: {error}; expected JSON Lines in UTF-8, "
-            "with gzip if the name ends in .gz"
+            f"cannot read {str(path)!r} after line {number}: {error}; expected JSON Lines in "
+            "UTF-8, with gzip if the name ends in .gz"
         ) from error
 
 

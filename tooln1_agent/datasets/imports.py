@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from tooln1_agent.datasets.benchmark import BenchmarkRow
 from tooln1_agent.errors import LabelRefused
 from tooln1_agent.examples import LabelEvent, example_id
+from tooln1_agent.replay.found import same_word
 from tooln1_agent.replay.labels import check_label
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.transcript import Interaction
@@ -84,7 +85,7 @@ def label_from_rows(
             continue
         met.add(prompt)
         label = _label(interaction.id, row, author=author, now=now)
-        if any(_says_the_same(label, other) for other in store.labels(interaction.id)):
+        if any(same_word(label, other) for other in store.labels(interaction.id)):
             known += 1
             continue
         try:
@@ -121,7 +122,3 @@ def _label(interaction: str, row: BenchmarkRow, *, author: str, now: datetime) -
         evidence=f"{row.source} {row.category} {row.id}",
         created_at=now,
     )
-
-
-def _says_the_same(label: LabelEvent, other: LabelEvent) -> bool:
-    return (other.turn, other.source, other.target) == (label.turn, label.source, label.target)

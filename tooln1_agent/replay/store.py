@@ -7,30 +7,28 @@ outlives the death of the process (see `database.Connection` for what a power lo
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from tool_registry.calls import ToolCall, ToolResult
 from tool_registry.tool import ToolSpec
-from tooln1_agent.errors import LabelRefused, StoreError, UnknownRecord
+from tooln1_agent.errors import UnknownRecord
 from tooln1_agent.examples import LabelEvent
-from tooln1_agent.instants import in_utc
 from tooln1_agent.replay.collect import ExampleSet, collect_examples
-from tooln1_agent.replay.contents import get_messages, get_tools, put_messages, put_tools
+from tooln1_agent.replay.contents import get_messages, get_tools
 from tooln1_agent.replay.database import Connection
-from tooln1_agent.replay.labels import QUOTA_SOURCES, LabelPolicy, check_label
-from tooln1_agent.replay.rows import (
-    TURN_COLUMNS,
-    label_json,
-    read_turn,
-    results_json,
-    to_json,
-    turn_row,
+from tooln1_agent.replay.labels import LabelPolicy, check_label
+from tooln1_agent.replay.recording import (
+    append_turn,
+    insert_interaction,
+    insert_label,
+    instant_text,
+    unknown_interaction,
 )
+from tooln1_agent.replay.rows import TURN_COLUMNS, read_turn, results_json
 from tooln1_agent.replay.stats import StoreStats, read_stats
 from tooln1_agent.transcript import Interaction, Stop, Turn
 
@@ -94,30 +92,8 @@ class ReplayStore:
 
     def begin(self, interaction: Interaction) -> None:
         """Record that an interaction has begun, with the turns it may already have."""
-        values = (
-            interaction.id,
-            interaction.episode,
-            interaction.agent,
-            interaction.principal,
-            interaction.base_model,
-            interaction.tokenizer_hash,
-            interaction.prompt_version,
-            interaction.stop,
-            interaction.no_train,
-            _instant(interaction.created_at),
-        )
         with self._db.transaction() as db:
-            known = db.execute("SELECT 1 FROM interactions WHERE id = ?", values[:1]).fetchone()
-            if known:
-                raise StoreError(f"interaction {interaction.id!r} is in the store already")
-            seq = db.execute(
-                "INSERT INTO interactions(id, episode, agent, principal, base_model, "
-                "tokenizer_hash, prompt_version, stop, no_train, created_at, last_message, "
-                "toolset) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-                (*values, put_messages(db, interaction.messages), put_tools(db, interaction.tools)),
-            ).lastrowid
-            for index, turn in enumerate(interaction.turns):
-                _insert_turn(db, seq, interaction.principal, index, turn)
+            insert_interaction(db, interaction)
 
     def add_turn(self, interaction_id: str, index: int, turn: Turn) -> None:
         """Record a turn; when this returns, it is durable.
@@ -127,20 +103,7 @@ class ReplayStore:
             StoreError: `index` is not the number of turns recorded so far.
         """
         with self._db.transaction() as db:
-            row = db.execute(
-                "SELECT seq, principal, (SELECT count(*) FROM turns WHERE interaction = seq) "
-                "FROM interactions WHERE id = ?",
-                (interaction_id,),
-            ).fetchone()
-            if row is None:
-                raise _unknown(interaction_id)
-            seq, principal, count = row
-            if index != count:
-                raise StoreError(
-                    f"turn {index} of interaction {interaction_id!r} cannot be added: "
-                    f"{count} turns are recorded, so the next is turn {count}"
-                )
-            _insert_turn(db, seq, principal, index, turn)
+            append_turn(db, interaction_id, index, turn)
 
     def set_results(self, interaction_id: str, index: int, results: Sequence[ToolResult]) -> None:
         """Record what came of the calls of a turn."""
@@ -159,7 +122,7 @@ class ReplayStore:
             if not db.execute(
                 "UPDATE interactions SET stop = ? WHERE id = ?", (stop, interaction_id)
             ).rowcount:
-                raise _unknown(interaction_id)
+                raise unknown_interaction(interaction_id)
 
     # Reading it back
 
@@ -167,7 +130,7 @@ class ReplayStore:
         """Return one interaction, as it was recorded so far; raises `UnknownRecord`."""
         rows = self._rows("id = ?", (interaction_id,))
         if not rows:
-            raise _unknown(interaction_id)
+            raise unknown_interaction(interaction_id)
         return self._read(rows[0])
 
     def has(self, interaction_id: str) -> bool:
@@ -188,7 +151,7 @@ class ReplayStore:
         while left is None or left > 0:
             where, values = ["1"], list[Any]()
             if since is not None:
-                where, values = [*where, "created_at >= ?"], [*values, _instant(since)]
+                where, values = [*where, "created_at >= ?"], [*values, instant_text(since)]
             if agent is not None:
                 where, values = [*where, "agent = ?"], [*values, agent]
             if last is not None:
@@ -259,23 +222,8 @@ class ReplayStore:
             LabelRefused: the label makes no sense for its turn, or its author may not give it.
         """
         check_label(event, self.interaction(event.interaction))
-        day = event.created_at.replace(hour=0, minute=0, second=0, microsecond=0)
         with self._db.transaction() as db:
-            if event.source in QUOTA_SOURCES:
-                self._check_quota(db, event.author, day)
-            db.execute(
-                "INSERT INTO labels(interaction, turn, verdict, source, author, created_at, body) "
-                "SELECT seq, ?, ?, ?, ?, ?, ? FROM interactions WHERE id = ?",
-                (
-                    event.turn,
-                    event.verdict,
-                    event.source,
-                    event.author,
-                    _instant(event.created_at),
-                    label_json(event),
-                    event.interaction,
-                ),
-            )
+            insert_label(db, event, self._policy)
 
     def labels(self, interaction: str | None = None) -> tuple[LabelEvent, ...]:
         """Return the labels of one interaction, or all of them, in the order they came in."""
@@ -301,24 +249,6 @@ class ReplayStore:
             interaction = self._read(self._rows("seq = ?", (seq,))[0])
             yield interaction, self.labels(interaction.id)
 
-    def _check_quota(self, db: sqlite3.Connection, author: str, day: datetime) -> None:
-        given: int = db.execute(
-            "SELECT count(*) FROM labels WHERE author = ? AND created_at >= ? AND created_at < ? "
-            "AND source IN (SELECT value FROM json_each(?))",
-            (
-                author,
-                _instant(day),
-                _instant(day + timedelta(days=1)),
-                to_json(sorted(QUOTA_SOURCES)),
-            ),
-        ).fetchone()[0]
-        allowed = self._policy.max_labels_per_author_per_day
-        if given >= allowed:
-            raise LabelRefused(
-                f"{author!r} has given {given} labels on {day:%Y-%m-%d}, and {allowed} a day are "
-                "allowed; try again tomorrow, or raise max_labels_per_author_per_day"
-            )
-
     def _rows(self, condition: str, values: Sequence[Any]) -> list[Any]:
         return self._db.read(
             f"SELECT {_COLUMNS} FROM interactions WHERE {condition}",  # noqa: S608 - our own text
@@ -342,30 +272,3 @@ class ReplayStore:
             no_train=bool(no_train),
             created_at=datetime.fromisoformat(created_at),
         )
-
-
-def _insert_turn(
-    db: sqlite3.Connection, seq: int | None, principal: str, index: int, turn: Turn
-) -> None:
-    db.execute(
-        f"INSERT INTO turns(interaction, idx, {TURN_COLUMNS}) "  # noqa: S608 - our own text
-        "VALUES (?,?,?,?,?,?,?,?,?,?)",
-        (seq, index, *turn_row(turn)),
-    )
-    db.executemany(
-        "INSERT INTO calls(call_id, principal, interaction, turn, position) VALUES (?,?,?,?,?)",
-        [
-            (call.id, principal, seq, index, position)
-            for position, call in enumerate(turn.reply.calls)
-            if call.id
-        ],
-    )
-
-
-def _instant(moment: datetime) -> str:
-    """Write a point in time so that texts sort as the times do."""
-    return in_utc(moment).isoformat(timespec="microseconds")
-
-
-def _unknown(interaction_id: str) -> UnknownRecord:
-    return UnknownRecord(f"there is no interaction {interaction_id!r} in the replay store")
