@@ -18,8 +18,7 @@ from tooln1_agent.messages import Message
 
 _WORD = re.compile(r"[^\W_]+")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?!\w)")
-_NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six")
-_NUMBER_WORDS += ("seven", "eight", "nine", "ten", "eleven", "twelve")
+_NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
 
 
 class Said:

@@ -18,6 +18,7 @@ from tool_registry.tool import ToolSpec
 from tool_registry.validation import validate_arguments
 from tooln1_agent.messages import Message
 from tooln1_agent.transcript import Interaction, Turn, prompt_of_turn
+from tooln1_agent.verdict import verdict
 
 Outcome = Literal["ok", "unknown"] | Failure
 """What came of a call; "unknown" where no result came back."""
@@ -42,7 +43,7 @@ class Step:
     @property
     def is_malformed(self) -> bool:
         """Whether the reply could not be used."""
-        return bool(self.turn.complaint) or bool(self.turn.reply.faults and not self.calls)
+        return verdict(self.turn.reply) == "unusable"
 
     @property
     def has_failed(self) -> bool:
