@@ -28,10 +28,12 @@ def load_base(model_dir: str | Path, dtype: Dtype = "float32") -> Any:
     try:
         import torch
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
     except ImportError as error:
         raise ConfigError(
             f"running {str(path)!r} in process needs {error.name!r}; install it with {_INSTALL}"
         ) from error
+    logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             path,
