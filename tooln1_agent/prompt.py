@@ -11,6 +11,7 @@ The template follows Tool-N1 (arXiv 2505.00024, appendix): functions one JSON ob
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ PROMPT_VERSION = "tooln1-chatml-1"
 
 TURN_END = "<|im_end|>"
 
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _TOOLS_HEAD = "# Tools\nYou may call these functions:\n<tools>\n"
 _TOOLS_TAIL = (
     "</tools>\nThink inside <think></think> first. Then either call functions with one JSON list, "
@@ -61,7 +63,7 @@ def system_text(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> str:
     """Return only the body of the system turn: for engines that take chat messages."""
     segments: list[Segment] = []
     _system(segments, [m.content for m in messages if m.role == "system"], tools)
-    body = "".join(segment.text for segment in segments)
+    body = "".join(segment.text for segment in _merge(segments))
     return body.removeprefix("<|im_start|>system\n").removesuffix(f"{TURN_END}\n")
 
 
@@ -110,9 +112,13 @@ def _message(segments: list[Segment], message: Message) -> None:
 
 
 def _merge(segments: Iterable[Segment]) -> tuple[Segment, ...]:
-    """Join neighbours of equal trust, so that the cut into segments is canonical."""
+    """Join neighbours of equal trust, so that the cut into segments is canonical.
+
+    Half of a surrogate pair, as a tool may return it, is no text: it becomes U+FFFD.
+    """
     merged: list[Segment] = []
-    for segment in segments:
+    for raw in segments:
+        segment = Segment(_HALF_PAIR.sub("\ufffd", raw.text), raw.trusted)
         if merged and merged[-1].trusted == segment.trusted:
             merged[-1] = Segment(merged[-1].text + segment.text, segment.trusted)
         elif segment.text:
