@@ -30,31 +30,45 @@ class AdaptedModel:
             return
         if not (path / _WEIGHTS).is_file():
             raise AdapterError(f"adapter {version!r}: no {_WEIGHTS} in {str(path)!r}")
-        from peft import PeftModel  # slow to import, and many an engine never has an adapter
-
         try:
-            if self._wrapped is None:
-                self._wrapped = PeftModel.from_pretrained(self._base, path, adapter_name=version)
-            else:
-                self._wrapped.load_adapter(path, adapter_name=version)
+            problem = self._add(version, path)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            raise AdapterError(
-                f"adapter {version!r} in {str(path)!r} does not fit this base model: {error}"
-            ) from error
-        self._wrapped.eval()
+            problem = str(error)
         self._versions.add(version)
+        if problem:
+            self.unload(version)
+            raise AdapterError(
+                f"adapter {version!r} in {str(path)!r} does not fit this base model: {problem}"
+            )
 
     def unload(self, version: str) -> None:
         """Forget an adapter; one that is not loaded is no error."""
         if version not in self._versions:
             return
         self._versions.remove(version)
-        if not self._versions:
+        if self._versions:
+            self._wrapped.set_adapter(next(iter(self._versions)))
+            if version in self._wrapped.peft_config:
+                self._wrapped.delete_adapter(version)
+        elif self._wrapped is not None:
             self._base = self._wrapped.unload()
             self._wrapped = None
-            return
-        self._wrapped.set_adapter(next(iter(self._versions)))
-        self._wrapped.delete_adapter(version)
+
+    def _add(self, version: str, path: Path) -> str:
+        """Wrap the base if need be and read the weights; return what does not fit, or ""."""
+        from peft import PeftConfig, PeftModel  # slow, and many an engine never has an adapter
+
+        config = PeftConfig.from_pretrained(path)
+        if config.peft_type != "LORA":
+            return f"it is of type {config.peft_type!r}, not LoRA"
+        config.inference_mode = True
+        if self._wrapped is None:
+            self._wrapped = PeftModel(self._base, config, adapter_name=version)
+        read = self._wrapped.load_adapter(path, adapter_name=version)
+        self._wrapped.eval()
+        missing = [key for key in read.missing_keys if f".{version}." in key]
+        odd = missing or read.unexpected_keys
+        return f"weights are missing or unknown, {odd[0]!r} among them" if odd else ""
 
     @contextmanager
     def using(self, version: str | None) -> Iterator[Any]:

@@ -84,7 +84,9 @@ class LocalEngine:
         Raises:
             ModelNotFound, ConfigError: they cannot be loaded; says why.
         """
-        await _result(self._started().ready)
+        ready = self._started().ready
+        if not ready.done() or ready.exception() is not None:
+            await _result(ready)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
         prompt_ids = tuple(self._codec.encode(render(request.messages, request.tools)))

@@ -1,0 +1,161 @@
+"""The sampling core against transformers' own generation and against plain forward passes."""
+
+import pytest
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from tooln1_agent.engines.local.generate import Row, generate, sample_rows
+from tooln1_agent.messages import Sampling
+
+PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [3, 4], [20, 21, 22, 23]]
+NO_END = -1
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=512,
+        initializer_range=0.5,  # far from uniform, so that the paths can be told apart
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    return Qwen3ForCausalLM(config).eval()
+
+
+def seeded(seed=1):
+    return torch.Generator().manual_seed(seed)
+
+
+def run(model, prompts, *, n=1, end_id=NO_END, generator=None, **sampling):
+    return generate(
+        model,
+        prompts,
+        n=n,
+        sampling=Sampling(**sampling),
+        end_id=end_id,
+        pad_id=0,
+        generator=generator or seeded(),
+    )
+
+
+def reference(model, prompt, tokens):
+    ids = torch.tensor([prompt])
+    made = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False
+    )
+    return made[0, len(prompt) :].tolist()
+
+
+def test_greedy_equals_transformers_token_for_token_in_a_ragged_batch(model):
+    samples = run(model, PROMPTS, max_tokens=40)
+    for prompt, [sample] in zip(PROMPTS, samples, strict=True):
+        assert list(sample.ids) == reference(model, prompt, 40)
+
+
+def test_a_row_ends_at_the_closing_token_while_others_go_on(model):
+    full = [reference(model, prompt, 40) for prompt in PROMPTS]
+    end_id = next(token for token in full[0] if token not in full[1])
+    samples = run(model, PROMPTS, end_id=end_id, max_tokens=40)
+    for [sample], ids in zip(samples, full, strict=True):
+        cut = ids[: ids.index(end_id) + 1] if end_id in ids else ids
+        assert list(sample.ids) == cut
+        assert sample.finish_reason == ("stop" if end_id in ids else "length")
+    assert {sample.finish_reason for [sample] in samples} == {"stop", "length"}
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.7])
+def test_logprobs_equal_those_of_a_full_forward_pass(model, top_p):
+    samples = run(model, PROMPTS, n=4, temperature=0.8, top_p=top_p, max_tokens=30)
+    for prompt, group in zip(PROMPTS, samples, strict=True):
+        for sample in group:
+            with torch.no_grad():
+                logits = model(torch.tensor([[*prompt, *sample.ids]])).logits[0]
+            chosen = logits.log_softmax(-1)[len(prompt) - 1 : -1]
+            expected = chosen.gather(-1, torch.tensor(sample.ids).unsqueeze(-1)).squeeze(-1)
+            assert torch.tensor(sample.logprobs) == pytest.approx(expected, abs=1e-4)
+
+
+def test_samples_of_a_prompt_differ_and_a_seed_repeats_them(model):
+    first, again, other = (
+        run(model, PROMPTS, n=4, generator=seeded(seed), temperature=1.0, max_tokens=20)
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+    assert all(len({sample.ids for sample in group}) == 4 for group in first)
+
+
+def test_draws_follow_the_models_probabilities(model):
+    [group] = run(model, [PROMPTS[0]], n=4000, temperature=1.0, max_tokens=1)
+    with torch.no_grad():
+        probs = model(torch.tensor([PROMPTS[0]])).logits[0, -1].softmax(-1)
+    counts = torch.bincount(torch.tensor([sample.ids[0] for sample in group]), minlength=64)
+    assert counts / 4000 == pytest.approx(probs, abs=0.03)
+
+
+def test_top_p_keeps_to_the_likeliest_tokens(model):
+    with torch.no_grad():
+        probs = model(torch.tensor([PROMPTS[0]])).logits[0, -1].softmax(-1)
+    ordered, ids = probs.sort(descending=True)
+    size = int((ordered.cumsum(0) < 0.8).sum()) + 1
+    [group] = run(model, [PROMPTS[0]], n=2000, temperature=1.0, top_p=0.8, max_tokens=1)
+    assert {sample.ids[0] for sample in group} <= set(ids[:size].tolist())
+    assert size < 64
+
+
+def test_rows_of_one_batch_keep_their_own_settings(model):
+    alone = Sampling(temperature=1.0, seed=7, max_tokens=12)
+
+    def sampled(*settings):
+        rows = [Row(PROMPTS[0], each) for each in settings]
+        return sample_rows(model, rows, end_id=NO_END, pad_id=0, generator=seeded())
+
+    [by_itself] = sampled(alone)
+    hot = Sampling(temperature=1.5, max_tokens=3)
+    greedy, neighbour, same = sampled(Sampling(max_tokens=20), hot, alone)
+    assert list(greedy.ids) == reference(model, PROMPTS[0], 20)
+    assert len(neighbour.ids) == 3
+    assert same.ids == by_itself.ids
+
+
+def test_callbacks_see_each_token_and_can_end_a_row(model):
+    seen = {0: [], 1: []}
+    [[first], [second]] = generate(
+        model,
+        PROMPTS[:2],
+        n=1,
+        sampling=Sampling(max_tokens=10),
+        end_id=NO_END,
+        pad_id=0,
+        generator=seeded(),
+        on_token=lambda row, token: seen[row].append(token),
+        stop=lambda row: row == 0 and len(seen[0]) == 4,
+    )
+    assert seen == {0: list(first.ids), 1: list(second.ids)}
+    assert (len(first.ids), first.finish_reason) == (4, "stop")
+    assert (len(second.ids), second.finish_reason) == (10, "length")
+
+
+def test_sampling_leaves_a_model_in_training_fit_for_gradients(model):
+    model.train()
+    try:
+        [[sample]] = run(model, PROMPTS[:1], max_tokens=5)
+        assert model.training
+        loss = model(torch.tensor([[*PROMPTS[0], *sample.ids]])).logits.sum()
+        loss.backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+    finally:
+        model.zero_grad()
+        model.eval()
+
+
+def test_no_prompts_give_no_samples(model):
+    assert run(model, [], n=3) == []
