@@ -182,7 +182,9 @@ def _read_table(path: Path) -> dict[str, Any]:
     """Return the `[serve]` table of a file, its names checked."""
     content = _read_toml(path)
     _refuse_unknown(content, _TABLES, where=f"{path}: table")
-    table: dict[str, Any] = content.get("serve", {})
+    table = content.get("serve", {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: 'serve' is {table!r:.40}, but must be a table: [serve]")
     _refuse_unknown(table, set(ServeConfig.model_fields) - {"config"}, where=f"{path}: setting")
     return table
 
@@ -190,10 +192,10 @@ def _read_table(path: Path) -> dict[str, Any]:
 def _read_keys(path: Path) -> tuple[ApiKey, ...]:
     content = _read_toml(path)
     _refuse_unknown(content, ("api_keys",), where=f"{path}: table")
-    keys = tuple(ApiKey.model_validate(entry) for entry in content.get("api_keys", ()))
-    if not keys:
+    entries = content.get("api_keys")
+    if not entries or not isinstance(entries, list):
         raise ConfigError(f"{str(path)!r} holds no [[api_keys]] table")
-    return keys
+    return tuple(ApiKey.model_validate(entry) for entry in entries)
 
 
 def _refuse_unknown(given: Iterable[str], known: Iterable[str], *, where: str) -> None:

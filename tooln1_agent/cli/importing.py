@@ -45,10 +45,10 @@ def import_file(
     bring = label_from_rows if label_traffic else import_rows
     with ReplayStore(store, create=not label_traffic) as opened:
         report = bring(opened, read_benchmark(file))
-    typer.echo(f"{report.added} labels added, {report.known} were there already")
+    typer.echo(f"labels added: {report.added}, there already: {report.known}")
     if report.unmatched:
-        typer.echo(f"{report.unmatched} rows were never served")
+        typer.echo(f"rows that were never served: {report.unmatched}")
+    if report.refused:
+        typer.echo(f"rows refused: {len(report.refused)}, the first of them:")
     for row, why in list(report.refused.items())[:_REFUSED_SHOWN]:
-        typer.echo(f"refused {row}: {why}")
-    if len(report.refused) > _REFUSED_SHOWN:
-        typer.echo(f"refused {len(report.refused) - _REFUSED_SHOWN} more rows")
+        typer.echo(f"  {row}: {why}")

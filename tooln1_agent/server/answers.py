@@ -161,13 +161,11 @@ class _StreamedText:
 
 def _certain(answer: str) -> str:
     """Return the part of an answer before any tag, or what may yet become one."""
-    end = min((place for tag in _TAGS if (place := answer.find(tag)) >= 0), default=None)
-    if end is not None:
-        return answer[:end].rstrip()
+    places = [place for tag in _TAGS if (place := answer.find(tag)) >= 0]
     start = answer.rfind("<")
     if start >= 0 and any(tag.startswith(answer[start:]) for tag in _TAGS):
-        return answer[:start]
-    return answer
+        places.append(start)
+    return answer[: min(places, default=len(answer))].rstrip()
 
 
 def _client_calls(result: RunResult) -> tuple[ToolCall, ...]:
