@@ -6,6 +6,11 @@ import fnmatch
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no failure: what a property takes is not what it is about.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 _LIST = Path(__file__).with_name("allowed_skips.txt")
 
