@@ -1,0 +1,130 @@
+"""`tooln1-agent retrain`. Loads without torch; the learner is imported when the command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tooln1_agent.errors import ConfigError
+from trainer.durations import seconds
+from trainer.errors import Diverged, NoSpread
+
+NO_SPREAD = 3
+DIVERGED = 4
+
+
+def retrain(
+    store: Annotated[Path, typer.Option(help="Replay store to learn from.")],
+    model: Annotated[str, typer.Option(help="Base model: 'seed' or a model directory.")] = "seed",
+    out: Annotated[Path, typer.Option(help="Adapter directory; runs are kept in it.")] = Path(
+        "adapters"
+    ),
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would be learned from; do nothing.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest unfinished run.")
+    ] = False,
+    start: Annotated[
+        str, typer.Option("--from", help="Start from the 'live' adapter or afresh from 'base'.")
+    ] = "live",
+    steps: Annotated[int | None, typer.Option(help="Most optimizer steps [60].")] = None,
+    time_limit: Annotated[
+        str | None, typer.Option(help="Most time spent training, such as 5m.")
+    ] = None,
+    prompts_per_step: Annotated[int | None, typer.Option(help="Prompts a step [16].")] = None,
+    group_size: Annotated[int | None, typer.Option(help="Rollouts a prompt [8].")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Longest rollout, and longest reply in the gate [256].")
+    ] = None,
+    context_limit: Annotated[
+        int | None,
+        typer.Option(help="Most tokens of prompt and reply together [the model's]."),
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of sampling [1.0].")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of AdamW [by the model's size; 1e-3 for the seed].")
+    ] = None,
+    lora_rank: Annotated[
+        int | None, typer.Option(help="A rank that vLLM serves: 1, 8, 16, 32, ... [16].")
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help="grpo, dr_grpo or dapo [grpo].")] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="Weight of the KL divergence from the base [0.001].")
+    ] = None,
+    refill: Annotated[
+        float | None,
+        typer.Option(help="Further prompts in place of flat groups, per prompt [1.0]."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of order, sampling and new weights [0].")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="Steps between checkpoints [5].")
+    ] = None,
+    gate: Annotated[bool, typer.Option(help="Judge the adapter on held-out examples.")] = True,
+    promote: Annotated[bool, typer.Option(help="Make it live if it passes.")] = True,
+    every: Annotated[
+        str | None, typer.Option(help="Keep running, and train this often, such as 6h.")
+    ] = None,
+    min_new: Annotated[
+        int, typer.Option(min=1, help="With --every: fewest new examples to train on.")
+    ] = 200,
+    shuffle_labels: Annotated[bool, typer.Option("--shuffle-labels", hidden=True)] = False,
+) -> None:
+    """Learn from labelled traffic: GRPO with LoRA, then the gate, then live if it passed.
+
+    Exit codes: 0 an adapter was trained (the gate may still have refused it), 2 a setting or
+    input is wrong, 3 every group was all right or all wrong and nothing was learned, 4 the
+    training diverged.
+    """
+    changes = _given(
+        steps=steps,
+        time_limit_s=None if time_limit is None else seconds(time_limit),
+        prompts_per_step=prompts_per_step,
+        group_size=group_size,
+        max_tokens=max_tokens,
+        context_limit=context_limit,
+        temperature=temperature,
+        learning_rate=learning_rate,
+        lora_rank=lora_rank,
+        loss=loss,
+        beta=beta,
+        refill=refill,
+        seed=seed,
+        checkpoint_every=checkpoint_every,
+        shuffle_labels=shuffle_labels or None,
+    )
+    if resume and (plan or every):
+        raise ConfigError("--resume goes with neither --plan nor --every")
+    from trainer.command import Command  # imports torch
+
+    command = Command(
+        store=store, model=model, out=out, start=_start(start), gate=gate, promote=promote
+    )
+    try:
+        if plan:
+            command.plan(changes)
+        elif every is not None:
+            command.every(changes, every_s=seconds(every), min_new=min_new)
+        elif resume:
+            command.resume(changes)
+        else:
+            command.once(changes)
+    except (NoSpread, Diverged) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(NO_SPREAD if isinstance(error, NoSpread) else DIVERGED) from error
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _start(word: str) -> Literal["live", "base"]:
+    match word:
+        case "live" | "base":
+            return word
+        case _:
+            raise ConfigError(f"--from {word!r}: expected 'live' or 'base'")

@@ -1,0 +1,78 @@
+"""What the `retrain` command does once torch may be imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from tooln1_agent.errors import ConfigError
+from trainer.config import GrpoConfig
+from trainer.online import interruptible_wait, new_since_last_run, run_every
+from trainer.outcome import Outcome
+from trainer.retrain import Job, plan, resume, retrain
+
+
+class Command:
+    """One invocation: a job, and a console to tell about it."""
+
+    def __init__(
+        self,
+        *,
+        store: Path,
+        model: str,
+        out: Path,
+        start: Literal["live", "base"],
+        gate: bool,
+        promote: bool,
+    ) -> None:
+        self._job = Job(store, out, Console(), model=model, start=start, gate=gate, promote=promote)
+
+    def plan(self, changes: dict[str, Any]) -> None:
+        """Say what a run would use."""
+        config = settings(changes)
+        for line in plan(self._job, config).lines(config):
+            self._job.say(line)
+
+    def once(self, changes: dict[str, Any]) -> None:
+        """Train once."""
+        self._tell(retrain(self._job, settings(changes)))
+
+    def resume(self, changes: dict[str, Any]) -> None:
+        """Go on with the newest unfinished run."""
+        try:
+            self._tell(resume(self._job, changes))
+        except ValidationError as error:
+            raise _bad_setting(error) from error
+
+    def every(self, changes: dict[str, Any], *, every_s: float, min_new: int) -> None:
+        """Train from time to time until SIGINT or SIGTERM, after which a run still ends."""
+        config = settings(changes)
+        with interruptible_wait(every_s) as wait:
+            run_every(
+                lambda: self._tell(retrain(self._job, config)),
+                new_examples=lambda: new_since_last_run(self._job.store, self._job.runs),
+                min_new=min_new,
+                wait=wait,
+                say=self._job.say,
+            )
+
+    def _tell(self, outcome: Outcome) -> None:
+        for line in outcome.lines():
+            self._job.say(line)
+
+
+def settings(changes: dict[str, Any]) -> GrpoConfig:
+    """Return the settings with these changes; raises ConfigError where they cannot be."""
+    try:
+        return GrpoConfig.model_validate(changes)
+    except ValidationError as error:
+        raise _bad_setting(error) from error
+
+
+def _bad_setting(error: ValidationError) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    where = " ".join(f"--{str(part).replace('_', '-')}" for part in first["loc"])
+    return ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}".lstrip(": "))

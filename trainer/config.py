@@ -1,0 +1,121 @@
+"""How a GRPO run is set up. One object, stored with the run, checked when it is built."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from trainer.loss import VARIANTS, LossName
+
+LoraRank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
+"""The ranks that vLLM serves."""
+
+_RATES = ((50_000_000, 1e-3), (1_000_000_000, 1e-4), (10_000_000_000, 2e-5))
+_RATE_ABOVE = 1e-5
+
+
+class GrpoConfig(BaseModel):
+    """Everything that decides what a run computes. Defaults suit the seed model on a CPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    loss: LossName = "grpo"
+    """Variant of the loss: see `loss.VARIANTS`."""
+    steps: int = Field(default=60, ge=1)
+    """Most optimizer steps."""
+    time_limit_s: float | None = Field(default=None, gt=0)
+    """Stop after the step in which this much time has been spent training."""
+    prompts_per_step: int = Field(default=16, ge=1)
+    """Groups that one step learns from."""
+    group_size: int = Field(default=8, ge=2)
+    """Rollouts for each prompt."""
+    refill: float = Field(default=1.0, ge=0.0, le=16.0)
+    """How many further prompts may be sampled in place of flat groups, per prompt of the step."""
+    temperature: float = Field(default=1.0, gt=0.0, le=4.0)
+    """Of sampling; the update takes log-probs at the same temperature."""
+    max_tokens: int = Field(default=256, ge=1)
+    """Longest rollout; one that reaches it scores 0. The gate allows as much."""
+    context_limit: int | None = Field(default=None, ge=2)
+    """Prompt and rollout together; by default what the model declares. Longer ones are left out."""
+    learning_rate: float | None = Field(default=None, ge=0.0)
+    """Of AdamW, constant; by default it follows from the model's size."""
+    lora_rank: LoraRank = 16
+    """Rank of the LoRA matrices, on all linear layers but the output."""
+    lora_alpha: int | None = Field(default=None, ge=1)
+    """Scale of the LoRA update times the rank; twice the rank by default."""
+    beta: float = Field(default=1e-3, ge=0.0)
+    """Weight of the KL divergence from the base model; 0 saves the reference pass."""
+    kl_on_flat: Literal["skip", "keep"] = "skip"
+    """Whether groups without spread, which teach nothing else, still pay for their divergence."""
+    clip_low: float = Field(default=0.2, gt=0.0, lt=1.0)
+    """How far below 1 the ratio of new to old probability may count."""
+    clip_high: float | None = Field(default=None, gt=0.0)
+    """How far above 1; by default what the loss variant says."""
+    updates_per_batch: int = Field(default=1, ge=1)
+    """Optimizer steps on one batch of rollouts; 1 is on policy."""
+    max_grad_norm: float = Field(default=1.0, gt=0.0)
+    """The gradient is scaled down to this norm."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Of AdamW."""
+    new_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of prompts labelled since the live adapter was trained, where there are both."""
+    no_call_floor: float = Field(default=0.1, ge=0.0, le=0.9)
+    """Least share of prompts whose right reply calls nothing, where there are any."""
+    rows_per_batch: int = Field(default=128, ge=1)
+    """Rollouts that are sampled together."""
+    tokens_per_pass: int = Field(default=8192, ge=1)
+    """Padded tokens of one forward and backward pass; the gradient does not depend on it."""
+    solved_share: float = Field(default=0.95, gt=0.0, le=1.0)
+    """Stop when this share of groups is all right..."""
+    solved_steps: int = Field(default=3, ge=1)
+    """...in so many steps in a row."""
+    flat_steps: int = Field(default=3, ge=1)
+    """Stop after so many steps in a row in which no group had spread."""
+    checkpoint_every: int = Field(default=5, ge=1)
+    """Steps between checkpoints."""
+    seed: int = Field(default=0, ge=0)
+    """Of the order of examples, of sampling and of new LoRA weights."""
+    shuffle_labels: bool = False
+    """Give every example the target of another: a control, whose adapter must not pass the gate."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.updates_per_batch > 1 and self.temperature != 1.0:
+            raise ValueError(
+                f"updates_per_batch={self.updates_per_batch} at temperature={self.temperature}: "
+                "the sampler's log-probs are those of temperature 1, so the ratio would be wrong; "
+                "use one update per batch or temperature 1"
+            )
+        if self.kl_on_flat == "keep" and self.beta == 0.0:
+            raise ValueError("kl_on_flat='keep' with beta=0 keeps nothing; set beta or use 'skip'")
+        if self.context_limit is not None and self.context_limit <= self.max_tokens:
+            raise ValueError(
+                f"context_limit={self.context_limit} leaves no room for a prompt beside "
+                f"max_tokens={self.max_tokens}; lower max_tokens"
+            )
+        return self
+
+    @property
+    def upper_clip(self) -> float:
+        """Return the upper clip that holds: the set one, the variant's, or the lower one."""
+        return self.clip_high or VARIANTS[self.loss].clip_high or self.clip_low
+
+    @property
+    def prompt_limit(self) -> int:
+        """Return the most prompts that one step may sample."""
+        return self.prompts_per_step + int(self.refill * self.prompts_per_step)
+
+    def hash(self) -> str:
+        """Return 16 hex digits that name these settings."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+def default_learning_rate(parameters: int) -> float:
+    """Return the learning rate for LoRA on a model of this many parameters.
+
+    Measured for models of 2 to 10 million; above that a cautious guess. (Tool-N1's 1e-6 is for
+    all weights of a 7B model, and LoRA takes about ten times the rate of full training.)
+    """
+    return next((rate for size, rate in _RATES if parameters < size), _RATE_ABOVE)

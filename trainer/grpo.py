@@ -1,0 +1,175 @@
+"""The GRPO loop (Tool-N1, arXiv 2505.00024): sample groups, drop flat ones, update, checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tooln1_agent.reward import score
+from trainer.checkpoint import Progress
+from trainer.config import GrpoConfig
+from trainer.errors import Diverged
+from trainer.learner import Learner
+from trainer.metrics import StepMetrics
+from trainer.rollout import Group, Score, sample_groups
+from trainer.update import UpdateStats, update
+
+
+def train(
+    learner: Learner,
+    config: GrpoConfig,
+    *,
+    checkpoints: Path,
+    tell: Callable[[StepMetrics], None],
+    score: Score = score,
+) -> str:
+    """Train until the steps, the time or the lesson are over; return why it stopped, in words.
+
+    Args:
+        checkpoints: directory for them.
+        tell: is told of each step.
+
+    Raises Diverged; the state before the step that went wrong is then the newest checkpoint.
+    """
+    while (reason := _why_stop(learner.progress, config)) is None:
+        timer = _Timer()
+        try:
+            with timer.phase("sample"):
+                sampled = _sample(learner, config, score=score)
+            batch = _batch(sampled, config)
+            with timer.phase("update"):
+                stats = update(learner.policy, learner.optimizer, groups=batch, config=config)
+        except Diverged:
+            learner.save(checkpoints)
+            raise
+        learner.progress = _advance(learner, sampled, config, seconds=timer.total)
+        tell(_metrics(learner.progress, sampled, stats, timer))
+        if learner.progress.step % config.checkpoint_every == 0:
+            learner.save(checkpoints)
+    learner.save(checkpoints)
+    return reason
+
+
+def _sample(learner: Learner, config: GrpoConfig, *, score: Score) -> list[Group]:
+    """Sample groups until enough have spread, or the limit on prompts is reached."""
+    groups: list[Group] = []
+    missing = config.prompts_per_step
+    while missing > 0 and len(groups) < config.prompt_limit:
+        count = min(missing, config.prompt_limit - len(groups))
+        groups += sample_groups(
+            learner.policy,
+            learner.order.draw(count),
+            config=config,
+            generator=learner.generator,
+            score=score,
+        )
+        missing = config.prompts_per_step - sum(group.has_spread for group in groups)
+    return groups
+
+
+def _batch(sampled: Sequence[Group], config: GrpoConfig) -> list[Group]:
+    """Return the groups of the step: those with spread, filled up with flat ones.
+
+    What a flat group leaves in the batch is its tokens in the normaliser: without refill, the
+    update is the one that all groups would have given.
+    """
+    lively = [group for group in sampled if group.has_spread]
+    flat = [group for group in sampled if not group.has_spread]
+    return [*lively, *flat][: config.prompts_per_step]
+
+
+def _why_stop(progress: Progress, config: GrpoConfig) -> str | None:
+    if progress.solved_streak >= config.solved_steps:
+        return (
+            f"solved: at least {config.solved_share:.0%} of the groups were all right in "
+            f"{progress.solved_streak} steps in a row"
+        )
+    if progress.flat_streak >= config.flat_steps:
+        return f"no group had spread in {progress.flat_streak} steps in a row"
+    if progress.step >= config.steps:
+        return f"all {config.steps} steps are done"
+    if config.time_limit_s is not None and progress.trained_s >= config.time_limit_s:
+        return f"the time limit of {config.time_limit_s:.0f} s is reached"
+    return None
+
+
+def _advance(
+    learner: Learner, sampled: Sequence[Group], config: GrpoConfig, *, seconds: float
+) -> Progress:
+    before = learner.progress
+    right, wrong, lively = _kinds(sampled)
+    solved = right >= config.solved_share * len(sampled)
+    reward = _mean_reward(sampled)
+    return Progress(
+        step=before.step + 1,
+        updates=before.updates + (lively > 0),
+        drawn=learner.order.drawn,
+        solved_streak=before.solved_streak + 1 if solved else 0,
+        flat_streak=before.flat_streak + 1 if not lively else 0,
+        all_right=before.all_right + right,
+        all_wrong=before.all_wrong + wrong,
+        trained_s=before.trained_s + seconds,
+        first_reward=reward if before.first_reward is None else before.first_reward,
+        last_reward=reward,
+    )
+
+
+def _kinds(groups: Sequence[Group]) -> tuple[int, int, int]:
+    """Count groups that are all right, all wrong, and neither."""
+    right = sum(not g.has_spread and g.rewards[0] > 0 for g in groups)
+    lively = sum(g.has_spread for g in groups)
+    return right, len(groups) - lively - right, lively
+
+
+def _metrics(
+    progress: Progress, sampled: Sequence[Group], stats: UpdateStats, timer: _Timer
+) -> StepMetrics:
+    right, wrong, lively = _kinds(sampled)
+    rollouts = [rollout for group in sampled for rollout in group.rollouts]
+    tokens = sum(group.tokens for group in sampled)
+    return StepMetrics(
+        step=progress.step,
+        reward=_mean_reward(sampled),
+        call_reward=_reward_or_none([g for g in sampled if g.example.is_call]),
+        no_call_reward=_reward_or_none([g for g in sampled if not g.example.is_call]),
+        flat_share=(right + wrong) / len(sampled),
+        right_share=right / len(sampled),
+        groups=len(sampled),
+        trained=lively,
+        truncated_share=sum(r.truncated for r in rollouts) / len(rollouts),
+        mean_tokens=tokens / len(rollouts),
+        prompt_tokens=sum(len(g.prompt_ids) for g in sampled) / len(sampled),
+        tokens_per_s=tokens / max(timer.spent["sample"], 1e-9),
+        sample_s=timer.spent["sample"],
+        update_s=timer.spent["update"],
+        trained_s=progress.trained_s,
+        **stats._asdict(),
+    )
+
+
+def _mean_reward(groups: Sequence[Group]) -> float:
+    rewards = [reward for group in groups for reward in group.rewards]
+    return sum(rewards) / len(rewards)
+
+
+def _reward_or_none(groups: Sequence[Group]) -> float | None:
+    return _mean_reward(groups) if groups else None
+
+
+class _Timer:
+    """Seconds spent in each phase of a step."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.spent[name] = time.perf_counter() - began
+
+    @property
+    def total(self) -> float:
+        return sum(self.spent.values())

@@ -1,0 +1,70 @@
+"""Training from time to time, for as long as the process is let."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tooln1_agent.errors import ToolN1Error
+from tooln1_agent.replay.store import ReplayStore
+from trainer.run import known_runs
+
+
+def run_every(
+    train_once: Callable[[], None],
+    *,
+    new_examples: Callable[[], int],
+    min_new: int,
+    wait: Callable[[], bool],
+    say: Callable[[str], None],
+) -> None:
+    """Train whenever enough new labels have come, until `wait` says that it is over.
+
+    A run that fails is told and tried again at the next occasion; one that fails for lack of
+    spread or a refused adapter waits for new labels like any other.
+
+    Args:
+        new_examples: how many training examples were labelled since the last run.
+        wait: sleeps until the next occasion; True ends the loop.
+    """
+    while True:
+        try:
+            count = new_examples()
+            if count >= min_new:
+                train_once()
+            else:
+                say(f"{count} new examples, {min_new} are wanted: waiting")
+        except ToolN1Error as error:
+            say(f"this run failed: {error}")
+        if wait():
+            return
+
+
+def new_since_last_run(store: Path, runs: Path) -> int:
+    """Count the training examples labelled since the newest run that learned something or tried.
+
+    Every example is new where there was no run yet. Raises StoreError.
+    """
+    known = known_runs(runs)
+    until = known[-1].manifest.seen_until if known else None
+    with ReplayStore(store, create=False) as opened:
+        examples = opened.examples().examples
+    return sum(e.split == "train" and (until is None or e.created_at > until) for e in examples)
+
+
+@contextmanager
+def interruptible_wait(every_s: float) -> Iterator[Callable[[], bool]]:
+    """Give a `wait` that SIGINT and SIGTERM end at once, and that lets a run go to its end."""
+    stopped = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stopped.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: stopped.wait(every_s)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

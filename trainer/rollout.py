@@ -1,0 +1,117 @@
+"""Rollouts: what the policy samples for training, and what that is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from tool_registry.tool import ToolSpec
+from tooln1_agent.codec import Codec
+from tooln1_agent.engines.local.generate import Sample, generate
+from tooln1_agent.examples import Example, Target
+from tooln1_agent.messages import Sampling
+from tooln1_agent.prompt import render
+from tooln1_agent.reward import Reward, score
+from trainer.config import GrpoConfig
+from trainer.errors import Diverged
+from trainer.policy import Policy
+
+TRUNCATED = Reward(0.0, "truncated")
+
+
+class Score(Protocol):
+    """A reward function: `tooln1_agent.reward.score` or one of its form."""
+
+    def __call__(self, text: str, *, tools: Sequence[ToolSpec], target: Target) -> Reward: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One completion sampled for training, scored."""
+
+    completion_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """For each id, in nats, under the policy that sampled it, at temperature 1."""
+    text: str
+    reward: Reward
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rollouts of one example."""
+
+    example: Example
+    prompt_ids: tuple[int, ...]
+    rollouts: tuple[Rollout, ...]
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        return tuple(rollout.reward.value for rollout in self.rollouts)
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether the rollouts differ in reward; a group that is flat teaches nothing."""
+        return max(self.rewards) > min(self.rewards)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were sampled."""
+        return sum(len(rollout.completion_ids) for rollout in self.rollouts)
+
+
+def prompt_ids(example: Example, codec: Codec) -> tuple[int, ...]:
+    """Return the ids of an example's prompt: those a served request of its content has."""
+    return tuple(codec.encode(render(example.messages, example.tools)))
+
+
+def sample_groups(
+    policy: Policy,
+    examples: Sequence[Example],
+    *,
+    config: GrpoConfig,
+    generator: torch.Generator,
+    score: Score = score,
+) -> list[Group]:
+    """Sample and score a group for each example.
+
+    Raises Diverged where the policy's probabilities are no numbers any more.
+    """
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    groups: list[Group] = []
+    for part in _parts(examples, max(1, config.rows_per_batch // config.group_size)):
+        prompts = [prompt_ids(example, policy.codec) for example in part]
+        sampled = generate(
+            policy.model,
+            prompts,
+            n=config.group_size,
+            sampling=sampling,
+            end_id=policy.codec.end_id,
+            pad_id=policy.codec.end_id,
+            generator=generator,
+        )
+        for example, ids, samples in zip(part, prompts, sampled, strict=True):
+            rollouts = tuple(_rollout(s, example, codec=policy.codec, score=score) for s in samples)
+            groups.append(Group(example, ids, rollouts))
+    return groups
+
+
+def _rollout(sample: Sample, example: Example, *, codec: Codec, score: Score) -> Rollout:
+    if not all(map(math.isfinite, sample.logprobs)):
+        raise Diverged(
+            f"a sampled token for example {example.id!r} has no finite log-prob: the policy has "
+            "diverged. Go on from the last checkpoint with --resume and a lower --learning-rate"
+        )
+    text = codec.decode(sample.ids)
+    truncated = sample.finish_reason == "length"
+    reward = TRUNCATED if truncated else score(text, tools=example.tools, target=example.target)
+    return Rollout(sample.ids, sample.logprobs, text, reward, truncated)
+
+
+def _parts(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
+    for start in range(0, len(examples), size):
+        yield examples[start : start + size]

@@ -1,0 +1,61 @@
+"""What a run takes from the replay store: hindsight labels, and the examples on both sides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tooln1_agent.errors import LabelRefused
+from tooln1_agent.examples import Example, LabelEvent
+from tooln1_agent.replay.hindsight import find_hindsight
+from tooln1_agent.replay.store import ReplayStore
+from trainer.errors import NothingToTrain
+
+
+class Found(NamedTuple):
+    """The examples of a store."""
+
+    train: list[Example]
+    holdout: list[Example]
+    skipped: dict[str, int]
+    """Labelled turns that gave no example, by reason."""
+
+
+def find_examples(store: ReplayStore) -> Found:
+    """Return the examples of a store; raises NothingToTrain where none is there to train on."""
+    every = store.examples()
+    skipped = {str(reason): count for reason, count in every.skipped.items()}
+    train = [example for example in every.examples if example.split == "train"]
+    if not train:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in skipped.items())
+        raise NothingToTrain(
+            f"the store {store.path!r} gives no example to train on"
+            + (f" (labelled but not usable: {reasons})" if reasons else "")
+            + ": give feedback on served turns (POST /v1/feedback or `tooln1-agent label`), or "
+            "bring in labelled requests with `tooln1-agent import`"
+        )
+    return Found(train, [e for e in every.examples if e.split == "holdout"], skipped)
+
+
+def holdout_of(path: Path) -> list[Example]:
+    """Return the held-out examples that a store has now."""
+    with ReplayStore(path, create=False) as store:
+        return [e for e in store.examples().examples if e.split == "holdout"]
+
+
+def missing_hindsight(store: ReplayStore) -> list[LabelEvent]:
+    """Return the labels that hindsight gives and the store does not have yet."""
+    known = {(e.interaction, e.turn) for e in store.labels() if e.source == "hindsight"}
+    return [e for e in find_hindsight(store) if (e.interaction, e.turn) not in known]
+
+
+def add_hindsight(store: ReplayStore) -> int:
+    """Put them into the store; return how many it took."""
+    added = 0
+    for event in missing_hindsight(store):
+        try:
+            store.add_label(event)
+        except LabelRefused:
+            continue
+        added += 1
+    return added
