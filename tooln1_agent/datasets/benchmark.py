@@ -81,8 +81,7 @@ def _row(line: str, *, where: str) -> BenchmarkRow:
 
 
 def _build(entry: Any) -> BenchmarkRow:
-    if not isinstance(entry, dict):
-        raise TypeError(f"expected a JSON object, got {str(entry)!r:.80}")
+    entry = _object(entry, what="the line")
     messages = _objects(entry["messages"], what="messages")
     return BenchmarkRow(
         id=entry["id"],
@@ -100,6 +99,12 @@ def _objects(value: Any, *, what: str) -> list[dict[str, Any]]:
     return value
 
 
+def _object(value: Any, *, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{what}: expected an object, got {value!r:.80}")
+    return value
+
+
 def _message(entry: dict[str, Any]) -> Message:
     """Read a message of the OpenAI form."""
     calls = _objects(entry.get("tool_calls") or [], what="tool_calls")
@@ -112,7 +117,7 @@ def _message(entry: dict[str, Any]) -> Message:
 
 
 def _call(entry: dict[str, Any]) -> ToolCall:
-    function = entry["function"]
+    function = _object(entry["function"], what="function")
     arguments = function["arguments"]
     if isinstance(arguments, str):
         arguments = json.loads(arguments)
@@ -122,7 +127,7 @@ def _call(entry: dict[str, Any]) -> ToolCall:
 def _exact_call(entry: dict[str, Any]) -> ToolCall:
     """Read a call whose arguments each stand in a list of one."""
     arguments = {}
-    for name, options in entry["arguments"].items():
+    for name, options in _object(entry["arguments"], what="arguments").items():
         if isinstance(options, list) and len(options) != 1:
             raise ValueError(
                 f"expected: argument {name!r} of {entry['name']!r} is a list of {len(options)}; "
