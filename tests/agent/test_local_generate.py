@@ -5,15 +5,18 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from tooln1_agent.engines.local.generate import Row, generate, sample_rows
+from tooln1_agent.engines.local.shared_prefix import supports
 from tooln1_agent.messages import Sampling
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [3, 4], [20, 21, 22, 23]]
 NO_END = -1
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=["full", "sliding"])
+def model(request):
+    """Return a random model: one whose prompts are shared while decoding, one where not."""
     torch.manual_seed(0)
+    is_sliding = request.param == "sliding"
     config = Qwen3Config(
         vocab_size=64,
         hidden_size=32,
@@ -26,7 +29,11 @@ def model():
         initializer_range=0.5,  # far from uniform, so that the paths can be told apart
         eos_token_id=None,
         pad_token_id=0,
+        use_sliding_window=is_sliding,
+        sliding_window=16 if is_sliding else None,
+        layer_types=["sliding_attention", "full_attention"] if is_sliding else None,
     )
+    assert supports(config) != is_sliding
     return Qwen3ForCausalLM(config).eval()
 
 
@@ -124,6 +131,14 @@ def test_rows_of_one_batch_keep_their_own_settings(model):
     assert list(greedy.ids) == reference(model, PROMPTS[0], 20)
     assert len(neighbour.ids) == 3
     assert same.ids == by_itself.ids
+
+
+def test_rows_that_leave_do_not_change_those_that_stay(model):
+    lengths = [3, 70, 9, 1, 140, 2, 2, 5, 2]  # past a block of memory, whole groups gone early
+    rows = [Row(PROMPTS[n // 3], Sampling(max_tokens=size)) for n, size in enumerate(lengths)]
+    samples = sample_rows(model, rows, end_id=NO_END, pad_id=0, generator=seeded())
+    for row, sample, size in zip(rows, samples, lengths, strict=True):
+        assert list(sample.ids) == reference(model, row.prompt_ids, size)
 
 
 def test_callbacks_see_each_token_and_can_end_a_row(model):

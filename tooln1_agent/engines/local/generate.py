@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache
 
+from tooln1_agent.engines.local.decoding import prefill
 from tooln1_agent.engines.local.drawing import DrawSettings, draw
 from tooln1_agent.messages import Sampling
 
@@ -93,7 +92,7 @@ def sample_rows(
     if not rows:
         return []
     with _sampling_mode(model):
-        batch, logits = _prefill(model, rows, pad_id)
+        batch, logits = prefill(model, [row.prompt_ids for row in rows], pad_id=pad_id)
         settings = _settings(rows, logits.device)
         drafts = [_Draft() for _ in rows]
         while True:
@@ -133,63 +132,6 @@ class _Draft:
 
     def sample(self) -> Sample:
         return Sample(tuple(self.ids), tuple(self.logprobs), self.finish_reason)
-
-
-@dataclass(slots=True)
-class _Batch:
-    """The rows that are still sampling, and what the model remembers of them."""
-
-    rows: list[int]
-    cache: DynamicCache
-    mask: Tensor
-    """(B, T): 1 where there is a token, 0 where there is padding; always before the tokens."""
-    positions: Tensor
-    """(B, 1): position of the next token."""
-
-    def keep(self, places: list[int]) -> None:
-        """Drop all rows but those at the given places."""
-        index = torch.tensor(places, device=self.mask.device)
-        self.rows = [self.rows[place] for place in places]
-        self.cache.batch_select_indices(index)
-        self.mask, self.positions = self.mask[index], self.positions[index]
-
-    def step(self, model: Any, tokens: Tensor) -> Tensor:
-        """Feed one token to each row; return the logits of the next, (B, V), float32."""
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=-1)
-        out = model(
-            input_ids=tokens.unsqueeze(-1),
-            attention_mask=self.mask,
-            position_ids=self.positions,
-            past_key_values=self.cache,
-            use_cache=True,
-        )
-        self.positions = self.positions + 1
-        last: Tensor = out.logits[:, -1].float()
-        return last
-
-
-def _prefill(model: Any, rows: Sequence[Row], pad_id: int) -> tuple[_Batch, Tensor]:
-    """Compute each distinct prompt once; return the batch of all rows and their logits, (B, V)."""
-    places: dict[tuple[int, ...], int] = {}
-    of_row = [places.setdefault(tuple(row.prompt_ids), len(places)) for row in rows]
-    longest = max(map(len, places))
-    padded = [[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in places]
-    real = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in places]
-    device = next(model.parameters()).device
-    mask = torch.tensor(real, device=device)  # (P, T)
-    cache = DynamicCache(config=model.config)
-    out = model(
-        input_ids=torch.tensor(padded, device=device),
-        attention_mask=mask,
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    index = torch.tensor(of_row, device=device)
-    cache.batch_select_indices(index)
-    batch = _Batch(list(range(len(rows))), cache, mask[index], mask.sum(-1, keepdim=True)[index])
-    return batch, out.logits[:, -1].float()[index]
 
 
 def _settings(rows: Sequence[Row], device: torch.device) -> DrawSettings:
