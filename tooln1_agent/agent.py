@@ -63,8 +63,9 @@ class Agent(Generic[Deps]):
         self._deps_type = deps_type
         self._model = model
         self._engine: Engine | None = None if isinstance(model, str) else model
-        self._store_at = store
-        self._store: Recorder | None = None
+        self._store = store
+        self._recorder: Recorder | None = None
+        self._opened: ReplayStore | None = None
 
     @property
     def model(self) -> str | Engine:
@@ -87,9 +88,9 @@ class Agent(Generic[Deps]):
     @property
     def recorder(self) -> Recorder:
         """The replay store, or what takes its place where nothing is kept."""
-        if self._store is None:
-            self._store = _open(self._store_at)
-        return self._store
+        if self._recorder is None:
+            self._recorder = self._find_recorder()
+        return self._recorder
 
     async def run(
         self,
@@ -192,9 +193,9 @@ class Agent(Generic[Deps]):
         if self._engine is not None and isinstance(self._model, str):
             await self._engine.aclose()
             self._engine = None
-        if self._store is not None and isinstance(self._store_at, str | Path):
-            self._store.close()  # type: ignore[attr-defined]
-            self._store = None
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = self._recorder = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -202,12 +203,12 @@ class Agent(Generic[Deps]):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def _find_recorder(self) -> Recorder:
+        if self._store is None:
+            return NullRecorder()
+        if not isinstance(self._store, str | Path):
+            return self._store
+        from tooln1_agent.replay.store import ReplayStore  # SQLite only for who keeps something
 
-def _open(store: ReplayStore | str | Path | None) -> Recorder:
-    if store is None:
-        return NullRecorder()
-    if not isinstance(store, str | Path):
-        return store
-    from tooln1_agent.replay.store import ReplayStore  # only who keeps something pays for SQLite
-
-    return ReplayStore(store)
+        self._opened = ReplayStore(self._store)
+        return self._opened
