@@ -80,7 +80,8 @@ class AnswerDelta(NamedTuple):
 class CallFinished(NamedTuple):
     """A call of the list, complete."""
 
-    index: int
+    position: int
+    """Its place in the list, from 0."""
     call: ToolCall
 
 

@@ -212,7 +212,7 @@ def test_the_reply_is_the_same_letter_by_letter_and_the_events_add_up_to_it(text
     assert (reply.answer or "").startswith(answer)
     finished = [e for e in events if isinstance(e, CallFinished)]
     assert tuple(e.call for e in finished) == reply.calls
-    assert [e.index for e in finished] == list(range(len(reply.calls)))
+    assert [e.position for e in finished] == list(range(len(reply.calls)))
 
 
 def test_an_answer_streams_as_it_comes() -> None:
