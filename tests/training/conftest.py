@@ -1,13 +1,25 @@
-"""A two-layer random Qwen3 and a byte-level tokenizer with the reply's control tokens."""
+"""Two-layer Qwen3 models with a byte-level tokenizer, and stores of requests to a light switch."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from tool_registry import ToolCall, ToolSpec
+from tooln1_agent.codec import Codec
+from tooln1_agent.examples import Exact, Example, LabelEvent, NoCall, Target, example_id
+from tooln1_agent.ids import new_id
+from tooln1_agent.messages import Message
+from tooln1_agent.prompt import render
+from tooln1_agent.replay.store import ReplayStore
+from tooln1_agent.transcript import Interaction
 
 CONTROL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>",
@@ -15,13 +27,14 @@ CONTROL = (
 )  # fmt: skip
 
 
-def byte_tokenizer() -> Tokenizer:
-    """A token for every byte, and one for every control text: no training needed."""
+def byte_tokenizer(*whole: str) -> Tokenizer:
+    """A token for every byte, one for every control text and each of `whole`: no training."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({char: i for i, char in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(list(CONTROL))
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in whole])
     return tokenizer
 
 
@@ -54,3 +67,102 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random_model(vocab_size=tokenizer.get_vocab_size()).save_pretrained(path)
     tokenizer.save(str(path / "tokenizer.json"))
     return path
+
+
+SWITCHES = (ToolSpec(name="on"), ToolSpec(name="off"))
+CALLS = tuple(f'[{{"name":"{name}","arguments":{{}}}}]' for name in ("on", "off"))
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def wants(*names: str) -> Target:
+    """The target of calling these switches; of calling nothing where there are none."""
+    calls = tuple(ToolCall(name=name, arguments={}) for name in names)
+    return Exact(alternatives=(calls,)) if calls else NoCall()
+
+
+@pytest.fixture
+def make_examples() -> Callable[..., list[Example]]:
+    """Makes training examples, one a minute: for each name its target; "" is no call."""
+
+    def make(names: Sequence[str], *, begin: int = 0) -> list[Example]:
+        made = []
+        for number, name in enumerate(names, begin):
+            messages = (Message(role="user", content=f"request {number}"),)
+            made.append(
+                Example(
+                    id=example_id(messages, SWITCHES),
+                    messages=messages,
+                    tools=SWITCHES,
+                    target=wants(name) if name else wants(),
+                    split="train",
+                    source="feedback",
+                    created_at=DAY + timedelta(minutes=number),
+                )
+            )
+        return made
+
+    return make
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a store of labelled requests, each with the name of the switch it wants."""
+
+    def make(names: Sequence[str], *, name: str = "replay.db") -> Path:
+        path = tmp_path / name
+        with ReplayStore(path) as store:
+            for number, wanted in enumerate(names):
+                interaction = Interaction(
+                    id=new_id("int"),
+                    episode=new_id("ep"),
+                    messages=(Message(role="user", content=f"request {number}"),),
+                    tools=SWITCHES,
+                    created_at=DAY,
+                )
+                store.begin(interaction)
+                label = LabelEvent(
+                    interaction=interaction.id,
+                    verdict="target",
+                    target=wants(wanted) if wanted else wants(),
+                    source="dataset",
+                    created_at=DAY + timedelta(minutes=number),
+                )
+                store.add_label(label)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_agent_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that calls a switch whatever it is asked: "off" two times out of three."""
+    path = tmp_path_factory.mktemp("models") / "tiny-agent"
+    tokenizer = byte_tokenizer(*CALLS, *_template_pieces())
+    codec = Codec(tokenizer.to_str())
+    model = random_model(vocab_size=codec.vocab_size)
+    replies = [
+        tokenizer.encode(f"<think>x</think><tool_call>{call}</tool_call><|im_end|>").ids
+        for call in CALLS
+    ]
+    weights = torch.tensor([1 / 3, 2 / 3])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for step in range(80):
+        user = Message(role="user", content=f"request {step}")
+        prompt = codec.encode(render([user], SWITCHES))
+        logits = model(torch.tensor([prompt + reply for reply in replies])).logits
+        told = logits[:, len(prompt) - 1 : -1].log_softmax(-1)
+        logprobs = told.gather(2, torch.tensor(replies)[..., None]).sum(dim=(1, 2))
+        optimizer.zero_grad()
+        (-(weights * logprobs).sum()).backward()
+        optimizer.step()
+        optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / 80)
+    model.save_pretrained(path)
+    tokenizer.save(str(path / "tokenizer.json"))
+    return path
+
+
+def _template_pieces() -> list[str]:
+    """What the template itself writes between control tokens: short prompts are fast ones."""
+    cut = re.compile("|".join(map(re.escape, CONTROL)))
+    texts = [text for text, trusted in render([], SWITCHES) if trusted]
+    return [piece for text in texts for piece in cut.split(text) if len(piece) > 1]

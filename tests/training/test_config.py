@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tooln1_agent.errors import ConfigError
+from trainer.command import settings
+from trainer.config import GrpoConfig, default_learning_rate
+from trainer.durations import seconds
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"updates_per_batch": 2, "temperature": 0.7}, "ratio would be wrong"),
+        ({"kl_on_flat": "keep", "beta": 0.0}, "keeps nothing"),
+        ({"context_limit": 256, "max_tokens": 256}, "no room for a prompt"),
+        ({"lora_rank": 12}, "16"),
+        ({"group_size": 1}, "greater than or equal to 2"),
+        ({"temperature": 0.0}, "greater than 0"),
+        ({"stesp": 3}, "stesp"),
+    ],
+)
+def test_impossible_settings_are_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        GrpoConfig(**fields)
+
+
+def test_a_bad_setting_is_told_by_its_flag() -> None:
+    with pytest.raises(ConfigError, match=r"^--lora-rank: .*16"):
+        settings({"lora_rank": 12})
+    with pytest.raises(ConfigError, match=r"^kl_on_flat='keep'"):
+        settings({"kl_on_flat": "keep", "beta": 0.0})
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in GrpoConfig.model_fields.values())
+
+
+def test_the_upper_clip_is_the_set_one_then_the_variants_then_the_lower() -> None:
+    assert GrpoConfig(clip_low=0.1).upper_clip == 0.1
+    assert GrpoConfig(loss="dapo").upper_clip == 0.28
+    assert GrpoConfig(loss="dapo", clip_high=0.5).upper_clip == 0.5
+
+
+def test_settings_that_differ_have_another_hash() -> None:
+    assert GrpoConfig().hash() == GrpoConfig().hash() != GrpoConfig(seed=1).hash()
+
+
+def test_larger_models_get_lower_rates() -> None:
+    rates = [default_learning_rate(size) for size in (10**6, 10**8, 7 * 10**9, 10**11)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("90s", 90), ("5m", 300), ("6h", 21600), ("1.5 d", 129600)]
+)
+def test_durations_are_read(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["6", "h", "-1h", "0s", "6 weeks", ""])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="such as 6h"):
+        seconds(text)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from tooln1_agent.examples import Example
+from trainer.config import GrpoConfig
+from trainer.selection import PromptOrder, shuffled_labels
+
+Make = Callable[..., list[Example]]
+
+
+def test_every_example_comes_once_before_any_comes_twice(make_examples: Make) -> None:
+    examples = make_examples(["on"] * 13)
+    order = PromptOrder(examples, GrpoConfig(), known_until=None)
+    first, second = order.draw(13), order.draw(13)
+    assert {e.id for e in first} == {e.id for e in second} == {e.id for e in examples}
+    assert [e.id for e in first] != [e.id for e in second]
+
+
+def test_the_order_depends_on_seed_and_examples_only(make_examples: Make) -> None:
+    examples = make_examples(["on"] * 9)
+
+    def drawn(given: list[Example], seed: int) -> list[str]:
+        order = PromptOrder(given, GrpoConfig(seed=seed), known_until=None)
+        return [e.id for e in order.draw(20)]
+
+    assert drawn(examples, 1) == drawn(examples[::-1], 1)
+    assert drawn(examples, 1) != drawn(examples, 2)
+
+
+def test_an_order_goes_on_where_another_stopped(make_examples: Make) -> None:
+    examples = make_examples(["on", "off", "", "on", "off", "on"])
+    until = examples[2].created_at
+    whole = PromptOrder(examples, GrpoConfig(), known_until=until)
+    drawn = whole.draw(7)
+    other = PromptOrder(examples, GrpoConfig(), known_until=until)
+    other.skip_to(whole.drawn)
+    assert sum(whole.drawn) == len(drawn)
+    assert other.draw(30) == whole.draw(30)
+
+
+def test_half_of_the_prompts_are_new_however_few_are(make_examples: Make) -> None:
+    examples = make_examples(["on"] * 20)
+    until = examples[15].created_at
+    order = PromptOrder(examples, GrpoConfig(), known_until=until)
+    ages = Counter(e.created_at > until for e in order.draw(40))
+    assert ages == {True: 20, False: 20}
+
+
+@pytest.mark.parametrize("offset", [-1, 1000])
+def test_all_are_drawn_alike_where_all_are_new_or_none_is(make_examples: Make, offset: int) -> None:
+    examples = make_examples(["on"] * 8)
+    until = examples[0].created_at + timedelta(minutes=offset)
+    order = PromptOrder(examples, GrpoConfig(), known_until=until)
+    assert len({e.id for e in order.draw(8)}) == 8
+
+
+def test_rare_no_call_examples_are_brought_up_to_their_floor(make_examples: Make) -> None:
+    examples = make_examples(["on"] * 99 + [""])
+    order = PromptOrder(examples, GrpoConfig(no_call_floor=0.2), known_until=None)
+    assert sum(not e.is_call for e in order.draw(50)) == 10
+
+
+def test_frequent_no_call_examples_keep_their_share(make_examples: Make) -> None:
+    order = PromptOrder(make_examples(["on", ""] * 10), GrpoConfig(), known_until=None)
+    assert sum(not e.is_call for e in order.draw(20)) == 10
+
+
+def test_shuffled_labels_are_the_same_labels_on_other_prompts(make_examples: Make) -> None:
+    examples = make_examples([f"tool{n}" for n in range(12)])
+    shuffled = shuffled_labels(examples, seed=3)
+    assert [e.id for e in shuffled] == [e.id for e in examples]
+    assert all(a.target != b.target for a, b in zip(shuffled, examples, strict=True))
+    assert {e.target.model_dump_json() for e in shuffled} == {
+        e.target.model_dump_json() for e in examples
+    }
