@@ -473,7 +473,7 @@ def test_processes_create_one_store_together_and_write_to_it(tmp_path: Path) -> 
         assert all(interaction.turns for interaction in store.interactions())
 
 
-def _write_until_killed(path: Path, written: Any) -> None:
+def _write_until_killed(path: Path, written: Any, is_busy: Any) -> None:
     with ReplayStore(path) as store:
         number = 0
         while True:
@@ -482,6 +482,8 @@ def _write_until_killed(path: Path, written: Any) -> None:
             store.add_turn(interaction.id, 0, turn(calling(call(city="Rome"))))
             written.value = number
             number += 1
+            if number == 50:
+                is_busy.set()
 
 
 @pytest.mark.slow
@@ -489,14 +491,14 @@ def test_nothing_that_was_written_is_lost_when_the_process_is_killed(tmp_path: P
     path = tmp_path / "replay.db"
     spawn = multiprocessing.get_context("spawn")
     written = spawn.Value("q", -1)
-    writer = spawn.Process(target=_write_until_killed, args=(path, written))
+    is_busy = spawn.Event()
+    writer = spawn.Process(target=_write_until_killed, args=(path, written, is_busy))
     writer.start()
-    while written.value < 50:
-        assert writer.is_alive()
+    assert is_busy.wait(timeout=120)
     os.kill(writer.pid or 0, signal.SIGKILL)
     writer.join()
     with ReplayStore(path) as store:
-        assert written.value >= 50
+        assert written.value >= 49
         for number in range(written.value + 1):
             back = store.interaction(f"int_{number}")
             assert len(back.turns) == 1

@@ -60,22 +60,26 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; closing it again does nothing."""
+        if self._pid != os.getpid():
+            return
         with self._lock:
-            if self._open and self._pid == os.getpid():
+            if self._open:
                 self._sqlite.close()
             self._open = False
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Return all rows of a query."""
+        self._check_process()
         with self._lock, self._translated():
-            self._check_usable()
+            self._check_open()
             return self._sqlite.execute(sql, parameters).fetchall()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the write lock for the block; what it wrote is there whole, or not at all."""
+        self._check_process()
         with self._lock, self._translated():
-            self._check_usable()
+            self._check_open()
             self._sqlite.execute("BEGIN IMMEDIATE")
             try:
                 yield self._sqlite
@@ -85,12 +89,15 @@ class Connection:
                     self._sqlite.execute("ROLLBACK")
                 raise
 
-    def _check_usable(self) -> None:
+    def _check_process(self) -> None:
+        # Before the lock is taken: a fork may have copied it while another thread held it.
         if self._pid != os.getpid():
             raise StoreError(
                 f"the replay store {self.path!r} was opened before this process was forked; "
                 "open it again in the new process"
             )
+
+    def _check_open(self) -> None:
         if not self._open:
             raise StoreError(f"the replay store {self.path!r} is closed; open it again")
 
