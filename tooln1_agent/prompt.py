@@ -83,6 +83,11 @@ def tool_line(spec: ToolSpec) -> str:
     return json.dumps(shown, ensure_ascii=False)
 
 
+def encodable(text: str) -> str:
+    """Replace what is no text: half of a surrogate pair, as a tool may return it, by U+FFFD."""
+    return _HALF_PAIR.sub("\ufffd", text)
+
+
 def _system(segments: list[Segment], texts: Sequence[str], tools: Sequence[ToolSpec]) -> None:
     segments.append(Segment("<|im_start|>system\n", True))
     for text in texts:
@@ -112,13 +117,10 @@ def _message(segments: list[Segment], message: Message) -> None:
 
 
 def _merge(segments: Iterable[Segment]) -> tuple[Segment, ...]:
-    """Join neighbours of equal trust, so that the cut into segments is canonical.
-
-    Half of a surrogate pair, as a tool may return it, is no text: it becomes U+FFFD.
-    """
+    """Join neighbours of equal trust, so that the cut into segments is canonical."""
     merged: list[Segment] = []
     for raw in segments:
-        segment = Segment(_HALF_PAIR.sub("\ufffd", raw.text), raw.trusted)
+        segment = Segment(encodable(raw.text), raw.trusted)
         if merged and merged[-1].trusted == segment.trusted:
             merged[-1] = Segment(merged[-1].text + segment.text, segment.trusted)
         elif segment.text:

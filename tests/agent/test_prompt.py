@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tool_registry import ToolCall, ToolSpec
+from tooln1_agent.engines.chat_format import chat_messages
 from tooln1_agent.messages import Message
 from tooln1_agent.parsing import parse
 from tooln1_agent.prompt import Segment, calls_text, render, render_text, system_text, tool_line
@@ -106,6 +107,8 @@ def test_segments_alternate_in_trust_are_not_empty_and_can_be_encoded(
 def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:
     segments = render([Message(role="user", content="a\ud800b")], [])
     assert Segment("a\ufffdb", False) in segments
+    chat = chat_messages([Message(role="user", content="a\ud800b")], [])
+    assert chat[-1] == {"role": "user", "content": "a\ufffdb"}
 
 
 def test_calls_that_are_written_parse_to_themselves() -> None:

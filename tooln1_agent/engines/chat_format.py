@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from tool_registry.tool import ToolSpec
 from tooln1_agent.messages import Message
 from tooln1_agent.parsing import CALL_CLOSE, CALL_OPEN
-from tooln1_agent.prompt import calls_text, system_text
+from tooln1_agent.prompt import calls_text, encodable, system_text
 
 
 def chat_messages(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[dict[str, str]]:
@@ -23,7 +23,7 @@ def chat_messages(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> lis
         if message.role == "system":
             continue
         role = "assistant" if message.role == "assistant" else "user"
-        text = _text(message, names)
+        text = encodable(_text(message, names))
         if chat[-1]["role"] == role:
             chat[-1]["content"] += f"\n\n{text}"
         else:
