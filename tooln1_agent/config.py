@@ -83,6 +83,8 @@ class ServeConfig(BaseSettings):
     """Most model calls that run side by side in the embedded engine."""
     queue_limit: int | None = Field(default=None, ge=1)
     """Most model calls that wait in the embedded engine before new ones are refused (429)."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of the embedded engine; half the cores if not given, for a trainer beside it."""
     api_keys: tuple[ApiKey, ...] = ()
     """Keys that may use the API; none is allowed on loopback only."""
     api_key_file: Path | None = None

@@ -140,3 +140,10 @@ def test_only_loopback_is_served_without_keys(host: str, is_loopback: bool) -> N
 
 def test_every_setting_explains_itself() -> None:
     assert [name for name, field in ServeConfig.model_fields.items() if not field.description] == []
+
+
+def test_every_setting_is_in_the_docs() -> None:
+    docs = Path(__file__).parents[2] / "docs" / "configuration.md"
+    text = docs.read_text(encoding="utf-8")
+    rows = {name: f"| `{name}` |" in text for name in ServeConfig.model_fields}
+    assert [name for name, is_there in rows.items() if not is_there] == []

@@ -58,12 +58,12 @@ agent = Agent(ScriptedEngine(reply), tools=[note, wait], name="notary")
 class Process:
     """A server process in a directory of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *flags: str) -> None:
         (home / "app.py").write_text(APP)
         self.store = home / "log.db"
         command = [sys.executable, "-m", "tooln1_agent.cli", "serve", "app.py:agent"]
         self.popen = subprocess.Popen(
-            [*command, "--port", "0", "--store", str(self.store), "--grace-s", "10"],
+            [*command, "--port", "0", "--store", str(self.store), *flags],
             cwd=home,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -88,11 +88,11 @@ class Process:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], Process]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
 
-    def begin() -> Process:
-        started.append(Process(tmp_path))
+    def begin(*flags: str) -> Process:
+        started.append(Process(tmp_path, *flags))
         return started[-1]
 
     yield begin
@@ -117,7 +117,7 @@ def hear_stream(client: OpenAI, heard: list[str], minted: list[str]) -> None:
 
 
 def test_a_killed_server_has_lost_nothing_that_was_heard_or_done(
-    start: Callable[[], Process], tmp_path: Path
+    start: Callable[..., Process], tmp_path: Path
 ) -> None:
     server = start()
     heard: list[str] = []
@@ -158,7 +158,7 @@ def test_a_killed_server_has_lost_nothing_that_was_heard_or_done(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_is_told_to_stop_lets_running_requests_finish(
-    start: Callable[[], Process], tmp_path: Path, number: int
+    start: Callable[..., Process], tmp_path: Path, number: int
 ) -> None:
     server = start()
     said: list[str | None] = []
@@ -180,7 +180,30 @@ def test_a_server_that_is_told_to_stop_lets_running_requests_finish(
     assert "Traceback" not in server.popen.stderr.read()
 
 
-def test_feedback_over_the_socket_reaches_the_store(start: Callable[[], Process]) -> None:
+def test_a_request_that_outlasts_the_grace_time_is_told_so(
+    start: Callable[..., Process], tmp_path: Path
+) -> None:
+    server = start("--grace-s", "0")
+    with ThreadPoolExecutor(1) as clients:
+        asking = clients.submit(
+            server.client.chat.completions.create,
+            model="notary",
+            messages=[{"role": "user", "content": "wait"}],
+        )
+        while not (tmp_path / "waiting").exists():
+            time.sleep(0.01)
+        assert server.stop(signal.SIGTERM) == 0
+        with pytest.raises(openai.InternalServerError, match="shutting down"):
+            asking.result()
+    with ReplayStore(server.store) as store:
+        (kept,) = store.interactions()
+    assert kept.stop == "cancelled"
+    assert [result.error for result in kept.turns[0].results] == ["cancelled"]
+    assert server.popen.stderr is not None
+    assert "Traceback" not in server.popen.stderr.read()
+
+
+def test_feedback_over_the_socket_reaches_the_store(start: Callable[..., Process]) -> None:
     server = start()
     answer = server.client.chat.completions.create(model="notary", messages=ASKED)
     said = server.client.post(

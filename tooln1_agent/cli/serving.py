@@ -36,6 +36,7 @@ def serve(
     context_limit: Annotated[int | None, _option("context_limit")] = None,
     max_batch: Annotated[int | None, _option("max_batch")] = None,
     queue_limit: Annotated[int | None, _option("queue_limit")] = None,
+    threads: Annotated[int | None, _option("threads")] = None,
     api_key_file: Annotated[Path | None, _option("api_key_file")] = None,
     insecure: Annotated[bool | None, _option("insecure", "--insecure")] = None,
     allowed_hosts: Annotated[list[str] | None, _option("allowed_hosts", "--allowed-host")] = None,

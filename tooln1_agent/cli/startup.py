@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def engine_of(agent: Agent, config: ServeConfig) -> Engine:
     model = config.model if config.model is not None else agent.model
     given = {
         name: value
-        for name in ("context_limit", "max_batch", "queue_limit")
+        for name in ("context_limit", "max_batch", "queue_limit", "threads")
         if (value := getattr(config, name)) is not None
     }
     if not isinstance(model, str):
@@ -69,6 +70,9 @@ def _resolve(model: str, options: dict[str, Any]) -> Engine:
     is_embedded = not model.startswith(("http://", "https://", "scripted:"))
     if not is_embedded and (wrong := options.keys() - {"context_limit"}):
         raise ConfigError(f"{', '.join(sorted(wrong))}: only the embedded engine has that")
+    if is_embedded:
+        # With more threads than free cores, torch's threads wait for each other: 30 times slower.
+        options = {"threads": max(1, (os.cpu_count() or 1) // 2), **options}
     try:
         return resolve(model, **options)
     except ModuleNotFoundError as error:

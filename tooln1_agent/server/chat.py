@@ -6,7 +6,6 @@ closing chunk and `[DONE]` come after that.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -26,8 +25,6 @@ from tooln1_agent.server.service import Service
 from tooln1_agent.server.streams import DONE, EventStream, sse, unless_gone
 from tooln1_agent.telemetry import BASE
 from tooln1_agent.transcript import Interaction
-
-log = logging.getLogger("tooln1_agent.server")
 
 
 def routes(service: Service) -> APIRouter:

@@ -6,6 +6,8 @@ pointing a name of its own at 127.0.0.1 (DNS rebinding).
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Collection
 from urllib.parse import urlsplit
@@ -17,6 +19,11 @@ from tooln1_agent.config import ServeConfig
 from tooln1_agent.server.problems import ApiError, as_api_error
 from tooln1_agent.telemetry import Metrics
 
+log = logging.getLogger("tooln1_agent.server")
+
+_SHUTTING_DOWN = ApiError(
+    503, "the server is shutting down; try again", code="shutting_down", retry_after_s=5.0
+)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 OTHER_PATH = "other"
 """What metrics call a path that does not exist, so that nobody can make up labels."""
@@ -48,6 +55,10 @@ class Guard:
         try:
             self._admit(Headers(scope=scope))
             await self._app(scope, receive, noting)
+        except asyncio.CancelledError:  # only the end of the grace time cancels a request
+            log.warning("a request to %s was cut off by the shutdown", scope["path"])
+            if not status:
+                await _SHUTTING_DOWN.response()(scope, receive, noting)
         except Exception as error:  # around a server request
             problem = as_api_error(error)
             if not status:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
+import math
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -17,11 +17,10 @@ from tooln1_agent.config import ServeConfig
 from tooln1_agent.engines.base import Engine
 from tooln1_agent.errors import ConfigError
 
-log = logging.getLogger("tooln1_agent.server")
-
 _KEEP_ALIVE_S = 75
 """Longer than clients keep idle connections, so that it is they who close them."""
 _BACKLOG = 2048
+_CLEAN_UP_S = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -47,6 +46,8 @@ async def serve(
         for number in _SIGNALS:
             loop.add_signal_handler(number, server.handle_exit, number, None)
         await server.serve(sockets=[listener])
+        if cut_off := set(server.server_state.tasks):
+            await asyncio.wait(cut_off, timeout=_CLEAN_UP_S)  # they still record how they ended
     finally:
         listener.close()
         await engine.aclose()
@@ -121,5 +122,5 @@ def _uvicorn_config(app: FastAPI, config: ServeConfig) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(config.grace_s),
+        timeout_graceful_shutdown=math.ceil(config.grace_s),
     )
