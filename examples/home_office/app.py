@@ -5,5 +5,13 @@ from __future__ import annotations
 from examples.home_office.tools import TOOLS
 from examples.home_office.users import INSTRUCTIONS
 from tooln1_agent import Agent
+from tooln1_agent.limits import Limits
+from tooln1_agent.messages import Sampling
 
-agent = Agent("seed", tools=list(TOOLS), instructions=INSTRUCTIONS)
+agent = Agent(
+    "seed",
+    tools=list(TOOLS),
+    instructions=INSTRUCTIONS,
+    limits=Limits(max_turns=3),
+    sampling=Sampling(max_tokens=128),  # its calls take 30 to 60
+)
