@@ -10,8 +10,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -24,12 +23,12 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from tooln1_agent.config_file import chosen_file, nearest, read_table, read_toml, refuse_unknown
 from tooln1_agent.errors import ConfigError
+from tooln1_agent.gate import GateConfig
 
-DEFAULT_FILE = Path("tooln1.toml")
 ENV_PREFIX = "TOOLN1_"
 MIN_SECRET_CHARS = 16
-_TABLES = ("serve", "retrain", "gate")
 
 Right = Literal["chat", "label", "metrics", "admin"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -122,7 +121,8 @@ class ServeConfig(BaseSettings):
         """Put the file named by `config` below the environment."""
         assert isinstance(init_settings, InitSettingsSource)
         path = init_settings.init_kwargs.get("config")
-        table = {} if path is None else _read_table(Path(path))
+        known = set(ServeConfig.model_fields) - {"config"}
+        table = {} if path is None else read_table(Path(path), "serve", known=known)
         return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=table)
 
     @property
@@ -156,8 +156,7 @@ def load_config(flags: Mapping[str, Any] | None = None, *, file: Path | None = N
         ConfigError: names the setting, what was expected, and for an unknown one the nearest.
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
-    named = file or os.environ.get(f"{ENV_PREFIX}CONFIG")
-    path = Path(named) if named else DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+    path = chosen_file(file)
     _refuse_near_misses(os.environ)
     try:
         config = ServeConfig(**given, config=path)
@@ -171,40 +170,27 @@ def load_config(flags: Mapping[str, Any] | None = None, *, file: Path | None = N
         raise ConfigError(f"{error}; lists are written as JSON in the environment") from error
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def load_gate_config(file: Path | None = None) -> GateConfig:
+    """Read the `[gate]` table of the settings file; what it leaves out is at its default.
+
+    Raises:
+        ConfigError: names the setting and what was expected.
+    """
+    path = chosen_file(file)
+    table = {} if path is None else read_table(path, "gate", known=GateConfig.model_fields)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {str(path)!r}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{str(path)!r} is not valid TOML: {error}") from error
-
-
-def _read_table(path: Path) -> dict[str, Any]:
-    """Return the `[serve]` table of a file, its names checked."""
-    content = _read_toml(path)
-    _refuse_unknown(content, _TABLES, where=f"{path}: table")
-    table = content.get("serve", {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"{path}: 'serve' is {table!r:.40}, but must be a table: [serve]")
-    _refuse_unknown(table, set(ServeConfig.model_fields) - {"config"}, where=f"{path}: setting")
-    return table
+        return GateConfig.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: [gate] {_explain(error)}") from error
 
 
 def _read_keys(path: Path) -> tuple[ApiKey, ...]:
-    content = _read_toml(path)
-    _refuse_unknown(content, ("api_keys",), where=f"{path}: table")
+    content = read_toml(path)
+    refuse_unknown(content, ("api_keys",), where=f"{path}: table")
     entries = content.get("api_keys")
     if not entries or not isinstance(entries, list):
         raise ConfigError(f"{str(path)!r} holds no [[api_keys]] table")
     return tuple(ApiKey.model_validate(entry) for entry in entries)
-
-
-def _refuse_unknown(given: Iterable[str], known: Iterable[str], *, where: str) -> None:
-    names = sorted(known)
-    for name in given:
-        if name not in names:
-            raise ConfigError(f"{where} {name!r} does not exist{_nearest(name, names)}")
 
 
 def _refuse_near_misses(environment: Mapping[str, str]) -> None:
@@ -219,17 +205,12 @@ def _refuse_near_misses(environment: Mapping[str, str]) -> None:
                 )
 
 
-def _nearest(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
-
-
 def _explain(error: ValidationError) -> str:
     lines = []
     for entry in error.errors(include_url=False, include_context=False):
         where = ".".join(str(part) for part in entry["loc"])
         what = entry["msg"].removeprefix("Value error, ")
         if entry["type"] == "extra_forbidden":
-            what = f"no such setting{_nearest(where, sorted(ServeConfig.model_fields))}"
+            what = f"no such setting{nearest(where, sorted(ServeConfig.model_fields))}"
         lines.append(f"{where}: {what}" if where else what)
     return "; ".join(lines)

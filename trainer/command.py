@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from rich.console import Console
 
+from tooln1_agent.config import load_gate_config
 from tooln1_agent.errors import ConfigError
 from trainer.config import GrpoConfig
 from trainer.online import interruptible_wait, new_since_last_run, run_every
@@ -28,7 +29,16 @@ class Command:
         gate: bool,
         promote: bool,
     ) -> None:
-        self._job = Job(store, out, Console(), model=model, start=start, gate=gate, promote=promote)
+        self._job = Job(
+            store,
+            out,
+            Console(),
+            model=model,
+            start=start,
+            gate=gate,
+            promote=promote,
+            gate_config=load_gate_config(),
+        )
 
     def plan(self, changes: dict[str, Any]) -> None:
         """Say what a run would use."""

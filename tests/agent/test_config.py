@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tooln1_agent.config import ENV_PREFIX, ServeConfig, load_config
+from tooln1_agent.config import ENV_PREFIX, ServeConfig, load_config, load_gate_config
 from tooln1_agent.errors import ConfigError
+from tooln1_agent.gate import GateConfig
 
 SECRET = "a-secret-of-enough-letters"
 
@@ -147,3 +148,26 @@ def test_every_setting_is_in_the_docs() -> None:
     text = docs.read_text(encoding="utf-8")
     rows = {name: f"| `{name}` |" in text for name in ServeConfig.model_fields}
     assert [name for name, is_there in rows.items() if not is_there] == []
+
+
+def test_the_gate_is_set_up_by_its_own_table() -> None:
+    assert load_gate_config() == GateConfig()
+    write('[serve]\nport = 1\n[gate]\ncall_margin = 0.01\nmust_pass = ["e1"]\n')
+    assert load_gate_config() == GateConfig(call_margin=0.01, must_pass=("e1",))
+    write("[gate]\nmin_examples = 7\n", "other.toml")
+    assert load_gate_config(Path("other.toml")) == GateConfig(min_examples=7)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[gate]\ncal_margin = 0.1\n", "did you mean 'call_margin'?"),
+        ("[gate]\nalpha = 0.9\n", "alpha: "),
+        ("[retrain]\nsteps = 3\n", "table 'retrain' does not exist"),
+    ],
+)
+def test_a_wrong_gate_table_is_refused(text: str, said: str) -> None:
+    write(text)
+    with pytest.raises(ConfigError) as caught:
+        load_gate_config()
+    assert said in str(caught.value)

@@ -10,6 +10,7 @@ import typer
 
 from tooln1_agent.adapters import AdapterStore
 from tooln1_agent.cli.output import print_json
+from tooln1_agent.config import load_gate_config
 from tooln1_agent.engines.resolve import resolve
 from tooln1_agent.errors import AdapterError
 from tooln1_agent.examples import Example
@@ -36,16 +37,20 @@ def gate(
     promote: Annotated[
         bool, typer.Option("--promote", help="Make the candidate live if it passes.")
     ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file whose [gate] table sets the limits.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False,
 ) -> None:
     """Judge a candidate adapter; exit code 1 where it does not pass."""
     if not adapters.is_dir():
         raise AdapterError(f"there is no directory {str(adapters)!r} of adapters")
+    limits = load_gate_config(config)
     known = AdapterStore(adapters)
     chosen = candidate or _newest(known)
     with ReplayStore(store, create=False) as opened:
         examples = [e for e in opened.examples().examples if e.split == "holdout"]
-    report = asyncio.run(_judge(known, examples, chosen, model, context_limit, max_tokens))
+    report = asyncio.run(_judge(known, examples, chosen, model, limits, context_limit, max_tokens))
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
@@ -61,6 +66,7 @@ async def _judge(
     examples: list[Example],
     candidate: str,
     model: str,
+    config: GateConfig,
     context_limit: int | None,
     max_tokens: int,
 ) -> GateReport:
@@ -72,7 +78,7 @@ async def _judge(
             examples,
             store=store,
             candidate=candidate,
-            config=GateConfig(),
+            config=config,
             max_tokens=max_tokens,
         )
     finally:
