@@ -9,9 +9,20 @@ import random
 from collections.abc import Sequence
 
 from trainer.seed.tools import Slot, ToolFamily
-from trainer.seed.values import Value
+from trainer.seed.values import Value, word
 
 FRAMES: tuple[str, ...] = (
+    "{verb} {slots}",
+    "please {verb} {slots}.",
+    "can you {verb} {slots}?",
+    "{slots}, {verb} it.",
+    "i want you to {verb} {slots}.",
+    "{slots}: {verb} that, please",
+    "{slots}. {noun} to {verb}.",
+    "{slots}, that is the {noun} to {verb}.",
+    "{slots}, {verb} the {noun}",
+    "{slots}, so {verb} the {noun}, will you?",
+    "{slots}. that goes for the {noun}, {verb} it.",
     "{verb} the {noun} {slots}.",
     "{verb} the {noun} {slots}",
     "{verb} a {noun} {slots}.",
@@ -63,13 +74,42 @@ FRAMES: tuple[str, ...] = (
 )
 
 _PLAIN: dict[str, tuple[str, ...]] = {
-    "person": ("for {v}", "with {v}", "to {v}", "from {v}", "on behalf of {v}", "{v}", "of {v}"),
-    "place": ("in {v}", "at {v}", "near {v}", "to {v}", "from {v}", "{v}"),
-    "date": ("on {v}", "for {v}", "dated {v}", "by {v}", "{v}", "from {v}"),
-    "time": ("at {v}", "from {v}", "around {v}", "by {v}", "{v}"),
-    "count": ("{v} {l}", "with {v} {l}", "for {v} {l}"),
+    "person": (
+        "for {v}",
+        "with {v}",
+        "to {v}",
+        "from {v}",
+        "on behalf of {v}",
+        "{v}",
+        "of {v}",
+        "it is for {v}",
+        "{v} asked for it",
+        "{v} is the one",
+    ),
+    "place": (
+        "in {v}",
+        "at {v}",
+        "near {v}",
+        "to {v}",
+        "from {v}",
+        "{v}",
+        "it goes to {v}",
+        "over in {v}",
+    ),
+    "date": (
+        "on {v}",
+        "for {v}",
+        "dated {v}",
+        "by {v}",
+        "{v}",
+        "from {v}",
+        "till {v}",
+        "it is for {v}",
+    ),
+    "time": ("at {v}", "from {v}", "around {v}", "by {v}", "{v}", "till {v}", "{v} sharp"),
+    "count": ("{v} {l}", "with {v} {l}", "for {v} {l}", "{v}", "to {v}", "{v} of them"),
     "amount": ("for {v}", "of {v}", "worth {v}", "at {v}", "{v}"),
-    "ident": ("{v}", "number {v}", "no. {v}", "#{v}", "with number {v}"),
+    "ident": ("{v}", "number {v}", "no. {v}", "#{v}", "with number {v}", "it is {v}"),
     "code": ("{v}", "with code {v}", "under {v}", "({v})"),
     "text": ('titled "{v}"', 'called "{v}"', 'saying "{v}"', '"{v}"', "about '{v}'", "on '{v}'"),
     "enum": ("{v} {l}", "with {v} {l}", "as {v}", "{v}", "in {v}"),
@@ -112,16 +152,23 @@ def ask(
     given: Sequence[tuple[Slot, Value]],
     *,
     name_verb: bool = False,
+    name_noun: bool = False,
 ) -> str:
     """Return a request for one call of `tool` that states the given values.
 
     Args:
         name_verb: the request must name the verb, because another tool shares the noun.
+        name_noun: the request must name the noun, because another tool shares the verb.
     """
     kinds = [slot.kind for slot in tool.slots]
     terse = rng.random() < 0.15
+    unclear = {
+        slot.name
+        for slot in tool.slots
+        if terse or kinds.count(slot.kind) > 1 or (not slot.is_telling and rng.random() < 0.6)
+    }
     phrases = [
-        _phrase(rng, slot, value, label=terse or kinds.count(slot.kind) > 1)
+        _phrase(rng, slot, value, label=slot.name in unclear)
         for slot, value in rng.sample(list(given), len(given))
     ]
     joint = ", " if terse else rng.choice((" ", " ", ", ", ", ", " and "))
@@ -129,10 +176,16 @@ def ask(
     if len(phrases) > 2 and joint == ", " and rng.random() < 0.4:
         slots = f"{', '.join(phrases[:-1])} and {phrases[-1]}"
     verb = tool.verbs[0] if rng.random() < 0.5 else rng.choice(tool.verbs)
-    frame = rng.choice([f for f in FRAMES if "{verb}" in f] if name_verb else FRAMES)
+    frame = rng.choice(
+        [
+            frame
+            for frame in FRAMES
+            if ("{verb}" in frame or not name_verb) and ("{noun}" in frame or not name_noun)
+        ]
+    )
     if not slots:
         frame = frame.replace(" {slots}", "").replace("{slots}", "this").replace(",.", ".")
-    text = frame.format(verb=verb, noun=tool.noun, slots=slots)
+    text = _with_asides(rng, frame.format(verb=verb, noun=tool.noun, slots=slots))
     return text if rng.random() < 0.35 else text[0].upper() + text[1:]
 
 
@@ -142,7 +195,17 @@ def _phrase(rng: random.Random, slot: Slot, value: Value, *, label: bool) -> str
     if label or rng.random() < 0.35:
         said = f'"{value.said}"' if slot.kind == "text" and " " in value.said else value.said
         return rng.choice(_LABELLED).format(l=slot.label, v=said)
+    if rng.random() < 0.2 and slot.kind != "text":
+        return f"{word(rng)} {value.said}" if rng.random() < 0.6 else f"{value.said} {word(rng)}"
     return rng.choice(_PLAIN[slot.kind]).format(l=slot.label, v=value.said)
+
+
+def _with_asides(rng: random.Random, text: str) -> str:
+    """Now and then add words that mean nothing, before or after the request."""
+    if rng.random() < 0.8:
+        return text
+    aside = " ".join(word(rng) for _ in range(rng.randrange(1, 5)))
+    return f"{aside}, {text}" if rng.random() < 0.5 else f"{text} {aside}"
 
 
 __all__ = ["CHAT", "FRAMES", "ask"]

@@ -41,6 +41,8 @@ class PretrainConfig:
     """Episodes drawn at a time, then sorted into batches; checkpoints fall between rounds."""
     prompt_weight: float = 0.1
     """Loss weight of prompt tokens; reply tokens have 1."""
+    late_prompt_weight: float = 0.03
+    """The same in the second half, when copying has been learned."""
     muon_lr: float = 5e-3
     adam_lr: float = 3e-3
     weight_decay: float = 0.05
@@ -148,7 +150,7 @@ def round_at(config: PretrainConfig, codec: Codec, step: int) -> list[Batch]:
         codec,
         episodes=config.round_episodes,
         max_tools=next(tools for end, tools in stages if progress <= end),
-        prompt_weight=config.prompt_weight,
+        prompt_weight=config.prompt_weight if progress < 0.5 else config.late_prompt_weight,
     )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from trainer.seed.values import Conventions, Kind
+from trainer.seed.values import Conventions, Kind, coined, word
 from trainer.seed.words import ADJECTIVES, ENUMS, NOUNS, PARAMS, VERBS
 
 
@@ -21,6 +21,8 @@ class Slot:
     required: bool = True
     choices: tuple[str, ...] = ()
     """The members, for an enum."""
+    is_telling: bool = True
+    """Whether the name says what kind of value it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,24 @@ _RULES: dict[tuple[str, str], tuple[str, ...]] = {
 
 def draw_family(rng: random.Random, conventions: Conventions, spelling: Spelling) -> ToolFamily:
     """Draw a tool: a verb, a noun, one to five parameters."""
-    verbs = rng.choice(VERBS)
-    noun = rng.choice(NOUNS)
-    if rng.random() < 0.2:
-        noun = f"{rng.choice(ADJECTIVES)}_{noun}"
-    return make_family(rng, verbs, noun, conventions=conventions, spelling=spelling)
+    return make_family(
+        rng, draw_verbs(rng), draw_noun(rng), conventions=conventions, spelling=spelling
+    )
+
+
+def draw_verbs(rng: random.Random) -> tuple[str, ...]:
+    """Draw a verb with its synonyms; now and then any word, so that names are read, not known."""
+    return (_free_name(rng),) if rng.random() < 0.5 else rng.choice(VERBS)
+
+
+def draw_noun(rng: random.Random) -> str:
+    """Draw what a tool is about, in snake case: a known noun, any word, or two."""
+    noun = _free_name(rng) if rng.random() < 0.55 else rng.choice(NOUNS)
+    return f"{rng.choice(ADJECTIVES)}_{noun}" if rng.random() < 0.15 else noun
+
+
+def _free_name(rng: random.Random) -> str:
+    return coined(rng) if rng.random() < 0.7 else word(rng).replace(" ", "_")
 
 
 def make_family(
@@ -133,7 +148,7 @@ def _draw_slots(
         slot = _draw_slot(rng, kind, noun, required=index == 0 or rng.random() < 0.7)
         if any(slot.name == other.name for other in slots):
             continue
-        if described:
+        if described or not slot.is_telling:
             slot = _describe(rng, slot, noun, conventions, spelling)
         slots.append(slot)
     return tuple(sorted(slots, key=lambda slot: not slot.required))
@@ -143,10 +158,17 @@ def _draw_slot(rng: random.Random, kind: Kind, noun: str, *, required: bool) -> 
     if kind == "enum":
         name = rng.choice(tuple(ENUMS))
         choices = ENUMS[name]
+        if rng.random() < 0.4:
+            name = _free_name(rng)
+            choices = tuple(dict.fromkeys(_free_name(rng) for _ in range(3)))
         return Slot(name, kind, _label(name), {"type": "string", "enum": list(choices)},
                     required, choices)  # fmt: skip
-    name = rng.choice(PARAMS[kind])
-    if (
+    name, is_telling = rng.choice(PARAMS[kind]), True
+    if rng.random() < 0.55:
+        free, is_telling = _free_name(rng), rng.random() < 0.5
+        known = (f"{free}_{name}", f"{name}_{free}")
+        name = rng.choice(known if is_telling else (free, f"{free}_{_free_name(rng)}"))
+    elif (
         kind in ("person", "date", "time", "amount", "text", "ident", "count")
         and rng.random() < 0.2
     ):
@@ -166,7 +188,7 @@ def _draw_slot(rng: random.Random, kind: Kind, noun: str, *, required: bool) -> 
         schema = {"type": "array", "items": {"type": "string"}}
     if not required and rng.random() < 0.3:
         schema = schema | {"default": _default(rng, schema)}
-    return Slot(name, kind, _label(name), schema, required)
+    return Slot(name, kind, _label(name), schema, required, is_telling=is_telling)
 
 
 def _open(rng: random.Random, number: str) -> dict[str, Any]:
@@ -193,7 +215,7 @@ def _describe(
         text = f"{text}, {rng.choice(rules)}"
     first = {key: slot.schema[key] for key in slot.schema if key == "type"}
     schema = first | {"description": text} | slot.schema
-    return Slot(slot.name, slot.kind, slot.label, schema, slot.required, slot.choices)
+    return replace(slot, schema=schema)
 
 
 def rules_text(rng: random.Random, conventions: Conventions) -> str:

@@ -129,9 +129,36 @@ def twelve_hours(clock: dt.time) -> str:
 
 def word(rng: random.Random) -> str:
     """Draw a lower-case word: mostly common English, at times an invented one."""
-    if rng.random() < 0.2:
-        return invented(rng)
+    if rng.random() < 0.3:
+        return coined(rng)
     return rng.choice(COMMON_WORDS if rng.random() < 0.7 else NOUNS).replace("_", " ")
+
+
+_PREFIXES = ("re", "un", "over", "out", "pre", "mis", "under", "inter", "sub", "trans", "en")
+_SUFFIXES = (
+    "er", "ing", "ery", "ment", "ist", "ster", "ly", "ness", "ful", "age", "ion", "ous", "ive",
+    "meter", "ship", "able", "ant", "ory", "ure", "ry", "ee", "or", "ic", "al", "en", "ify", "ize",
+)  # fmt: skip
+
+
+def coined(rng: random.Random) -> str:
+    """Make up a word that looks like English: affixes, compounds, blends, or mere syllables.
+
+    Most real words are several tokens to so small a tokenizer; names made of these words teach
+    that a word goes on after a token that is a word by itself.
+    """
+    style = rng.randrange(6)
+    if style == 0:
+        return invented(rng)
+    first, second = (rng.choice(COMMON_WORDS) for _ in range(2))
+    if style == 1:
+        return first + second
+    if style == 2:
+        return rng.choice(_PREFIXES) + first
+    if style == 3:
+        return first + rng.choice(_SUFFIXES)
+    cut = first[: rng.randrange(2, 5)]
+    return cut + (second[-rng.randrange(2, 6) :] if style == 4 else rng.choice(_SUFFIXES))
 
 
 def invented(rng: random.Random, syllables: int = 0) -> str:

@@ -17,9 +17,18 @@ from tool_registry.calls import ToolCall
 from tool_registry.tool import ToolSpec
 from tooln1_agent.messages import Message
 from trainer.seed.phrasing import CHAT, ask
-from trainer.seed.tools import Slot, Spelling, ToolFamily, draw_family, make_family, rules_text
+from trainer.seed.tools import (
+    Slot,
+    Spelling,
+    ToolFamily,
+    draw_family,
+    draw_noun,
+    draw_verbs,
+    make_family,
+    rules_text,
+)
 from trainer.seed.values import Conventions, Value, draw, draw_conventions, invented, spell, word
-from trainer.seed.words import NOUNS, VERBS
+from trainer.seed.words import NOUNS
 
 T = TypeVar("T")
 
@@ -42,7 +51,7 @@ class Episode:
 
 
 _SITUATIONS: dict[Situation, int] = {
-    "call": 66, "several": 9, "no_tool": 8, "missing": 8, "after_result": 9,
+    "call": 68, "several": 7, "no_tool": 10, "missing": 10, "after_result": 5,
 }  # fmt: skip
 _DISCLOSURES: dict[Disclosure, int] = {"hidden": 70, "described": 17, "instructed": 13}
 _ROLES = (
@@ -104,17 +113,28 @@ def _turn(
         return _lacking(rng, families[0], conventions)
     if situation == "several":
         return _several(rng, families, conventions)
-    crowded = len({family.noun for family in families}) < len(families)
-    text, call = request(rng, families[0], conventions, name_verb=crowded)
+    text, call = request(
+        rng,
+        families[0],
+        conventions,
+        name_verb=sum(family.noun == families[0].noun for family in families) > 1,
+        name_noun=sum(family.verbs == families[0].verbs for family in families) > 1,
+    )
     return text, (call,), plan((call,)), ""
 
 
 def request(
-    rng: random.Random, tool: ToolFamily, conventions: Conventions, *, name_verb: bool = False
+    rng: random.Random,
+    tool: ToolFamily,
+    conventions: Conventions,
+    *,
+    name_verb: bool = False,
+    name_noun: bool = False,
 ) -> tuple[str, ToolCall]:
     """Draw a request for one call of `tool`, and that call."""
     given = draw_given(rng, tool.slots)
-    return ask(rng, tool, given, name_verb=name_verb), make_call(tool.name, given, conventions)
+    text = ask(rng, tool, given, name_verb=name_verb, name_noun=name_noun)
+    return text, make_call(tool.name, given, conventions)
 
 
 def draw_given(rng: random.Random, slots: Sequence[Slot]) -> list[tuple[Slot, Value]]:
@@ -150,7 +170,7 @@ def _draw_families(
     families = [draw_family(rng, conventions, spelling)]
     main = families[0]
     for _ in range(rng.randrange(max_tools)):
-        verbs, noun = rng.choice(VERBS), rng.choice(NOUNS)
+        verbs, noun = draw_verbs(rng), draw_noun(rng)
         nearness = rng.random()
         if nearness < 0.3:
             noun = main.noun.replace(" ", "_")
@@ -181,7 +201,7 @@ def _unserved(
         other = draw_family(rng, conventions, "hidden")
         while any(other.noun == f.noun or other.verbs == f.verbs for f in families):
             other = draw_family(rng, conventions, "hidden")
-        text, _ = request(rng, other, conventions)
+        text, _ = request(rng, other, conventions, name_verb=True, name_noun=True)
     while "{w}" in text:
         text = text.replace("{w}", word(rng), 1)
     return text, (), "No tool fits.", rng.choice(_SORRY)
@@ -196,7 +216,7 @@ def _lacking(
 ) -> tuple[str, tuple[ToolCall, ...], str, str]:
     lost = rng.choice([slot for slot in tool.slots if _can_be_missing(slot)])
     given = [(slot, value) for slot, value in draw_given(rng, tool.slots) if slot != lost]
-    text = ask(rng, tool, given, name_verb=True)
+    text = ask(rng, tool, given, name_verb=True, name_noun=True)
     return text, (), f"{tool.name} needs {lost.name}.", f"Please tell me the {lost.label}."
 
 
@@ -204,7 +224,10 @@ def _several(
     rng: random.Random, families: Sequence[ToolFamily], conventions: Conventions
 ) -> tuple[str, tuple[ToolCall, ...], str, str]:
     other = families[1] if len(families) > 1 and rng.random() < 0.7 else families[0]
-    parts = [request(rng, tool, conventions, name_verb=True) for tool in (families[0], other)]
+    parts = [
+        request(rng, tool, conventions, name_verb=True, name_noun=True)
+        for tool in (families[0], other)
+    ]
     first, second = (text.rstrip(".?") for text, _ in parts)
     joined = rng.choice((
         "{0}. {1}.", "{0}. Also, {2}.", "{0}, then {2}", "{0} and {2}.",
