@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -119,6 +120,7 @@ class Loop:
             results.before = await self._play(player, "held out, before", self.held_out)
             results.labels = label_from_rows(store, self.rows, author=config.name)
             self._say(f"{results.labels.added} gold labels on what was served")
+            results.base_model = next(store.interactions(limit=1)).base_model
             await self._retrain()
             if results.candidate is not None:
                 await self._judge(results.candidate)
@@ -179,6 +181,14 @@ class Loop:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
+async def run_loop(config: LoopConfig, console: Console) -> Results:
+    """Run the loop; SIGTERM ends it, and the processes that it started."""
+    task = asyncio.current_task()
+    assert task is not None  # a coroutine runs in one
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await Loop(config, console).run()
+
+
 async def _run(arguments: Sequence[str], *, log: Path) -> int:
     """Run a `tooln1-agent` command, its output in a file; return its exit status."""
     with log.open("wb") as output:
@@ -217,10 +227,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if config.out.exists() and any(config.out.iterdir()):
             raise DemoError(f"{str(config.out)!r} is not empty; give another --out")
         config.out.mkdir(parents=True, exist_ok=True)
-        results = asyncio.run(Loop(config, console).run())
+        results = asyncio.run(run_loop(config, console))
     except (DemoError, DataError) as failure:
         console.print(f"The loop failed: {failure}", highlight=False, markup=False, soft_wrap=True)
         return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        console.print("Stopped; the processes it had started are ended.")
+        return 130
     show(console, results)
     written = config.out / RESULTS
     written.write_text(json.dumps(results.json(), indent=2, ensure_ascii=False), encoding="utf-8")
