@@ -14,6 +14,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from tooln1_agent.codec import Codec
 from tooln1_agent.engines import resolve
 from tooln1_agent.engines.base import ModelRequest, complete
+from tooln1_agent.engines.local.adapted import AdaptedModel
 from tooln1_agent.engines.local.engine import LocalEngine
 from tooln1_agent.engines.local.model import base_name, load_base
 from tooln1_agent.engines.local.text_stream import TextStream
@@ -146,18 +147,47 @@ async def test_the_base_alone_is_untouched_by_adapters_that_come_and_go(engine, 
     assert before.completion_ids == beside.completion_ids == after.completion_ids
 
 
-async def test_an_adapter_can_be_unloaded_while_it_serves_and_loaded_again(engine, adapters):
+@pytest.mark.parametrize("is_loaded_again", [False, True])
+async def test_an_adapter_is_unloaded_only_after_requests_that_wait_for_it(
+    engine, adapters, is_loaded_again
+):
     version, path = next(iter(adapters.items()))
     await engine.load_adapter(version, path)
     expected = await complete(engine, ask(adapter=version))
-    running = [asyncio.create_task(complete(engine, ask(adapter=version))) for _ in range(40)]
-    await asyncio.sleep(0)  # let them queue
-    await engine.unload_adapter(version)
+    endless = engine.stream(ask(max_tokens=1900))
+    await anext(endless)  # everything after it has to wait
+    waiting = [asyncio.create_task(complete(engine, ask(adapter=version))) for _ in range(20)]
+    await asyncio.sleep(0)  # they queue
+    errands = [asyncio.create_task(engine.unload_adapter(version))]
+    await asyncio.sleep(0)
     with pytest.raises(AdapterError, match=f"{version}.*not loaded"):
         await complete(engine, ask(adapter=version))
-    await engine.load_adapter(version, path)
-    done = await asyncio.gather(*running, complete(engine, ask(adapter=version)))
+    if is_loaded_again:
+        errands.append(asyncio.create_task(engine.load_adapter(version, path)))
+        await asyncio.sleep(0)
+    await endless.aclose()
+    await asyncio.gather(*errands)
+    if is_loaded_again:
+        waiting.append(asyncio.create_task(complete(engine, ask(adapter=version))))
+    done = await asyncio.gather(*waiting)
     assert {completion.completion_ids for completion in done} == {expected.completion_ids}
+
+
+def test_an_adapter_that_does_not_fit_leaves_nothing_behind(model_dir, adapters, tmp_path):
+    source = next(iter(adapters.values()))
+    shutil.copytree(source, tmp_path / "a")
+    weights = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    wrong = {name: torch.zeros(3, 5) for name in weights}
+    save_file(wrong, tmp_path / "a" / "adapter_model.safetensors")
+    base = load_base(model_dir)
+    names = [name for name, _ in base.named_parameters()]
+    model = AdaptedModel(base)
+    with pytest.raises(AdapterError, match="does not fit this base"):
+        model.load("v0009-a", tmp_path / "a")
+    with model.using(None) as left:
+        assert [name for name, _ in left.named_parameters()] == names
+    with pytest.raises(AdapterError, match="not loaded"), model.using("v0009-a"):
+        pass
 
 
 async def test_loading_an_adapter_twice_does_nothing(engine, adapters):

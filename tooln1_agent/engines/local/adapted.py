@@ -72,7 +72,13 @@ class AdaptedModel:
 
     @contextmanager
     def using(self, version: str | None) -> Iterator[Any]:
-        """Yield the model with this adapter at work, or the base alone."""
+        """Yield the model with this adapter at work, or the base alone.
+
+        Raises:
+            AdapterError: it is not loaded; the base never answers in its place.
+        """
+        if version is not None and version not in self._versions:
+            raise AdapterError(f"adapter {version!r} is not loaded")
         if self._wrapped is None:
             yield self._base
         elif version is None:
