@@ -111,8 +111,12 @@ class Demo:
 
     async def _learn(self, people: People, results: Results) -> None:
         """Train, judge and swap while requests go on."""
-        per_s = self.config.trickle_per_s
-        async with trickle(people, self.trickle_requests, per_s=per_s) as results.trickle:
+        async with trickle(
+            people,
+            self.trickle_requests,
+            per_s=self.config.trickle_per_s,
+            at_once=self.config.concurrency,
+        ) as results.trickle:
             await self._retrain(results)
             if results.candidate is not None:
                 self._look_at_verdict(results, results.candidate)

@@ -37,7 +37,7 @@ class DemoConfig:
     agent_share: float = 0.3
     """Share of the traffic in agent mode (the server runs the tools)."""
     concurrency: int = 8
-    """Requests under way at once."""
+    """Most requests under way at once."""
     feedback: FeedbackMix = field(default_factory=FeedbackMix)
     eval_requests: int = 200
     """Fresh requests, never labelled, on which base and adapter are compared."""
@@ -83,7 +83,7 @@ class DemoConfig:
 
 def fast(config: DemoConfig) -> DemoConfig:
     """Return a tiny run for tests: every step is taken, next to nothing is learned."""
-    small = ("--max-tokens", "64", "--prompts-per-step", "4", "--group-size", "4")
+    small = ("--max-tokens", "96", "--prompts-per-step", "6", "--group-size", "6")
     return replace(
         config,
         requests=24,

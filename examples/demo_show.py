@@ -23,12 +23,13 @@ class Show:
         self._step += 1
         at = time.monotonic() - self._began
         self.console.print(
-            f"\n[bold cyan]{self._step}  {title}[/]  [dim]{what} (after {at:.0f} s)[/]"
+            f"\n[bold cyan]{self._step}  {title}[/]  [dim]{what} (after {at:.0f} s)[/]",
+            soft_wrap=True,
         )
 
     def line(self, text: str) -> None:
         """Print a line that belongs to the current step."""
-        self.console.print(f"   {text}", highlight=False)
+        self.console.print(f"   {text}", highlight=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, name: str, total: int) -> Iterator[Progress]:

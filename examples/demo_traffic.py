@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from examples.demo_config import DemoConfig
@@ -60,31 +60,33 @@ async def send_all(
 
 @asynccontextmanager
 async def trickle(
-    people: People, requests: Sequence[Request], *, per_s: float
+    people: People, requests: Sequence[Request], *, per_s: float, at_once: int
 ) -> AsyncIterator[list[Served]]:
     """Keep requests coming at a steady rate while the block runs; all of them are seen through.
 
-    They come whether or not earlier ones were answered, as people do. The list given to the block
-    grows as they are served.
+    The list given to the block grows as they are served.
+
+    Args:
+        at_once: most requests under way; while there are as many, no further one comes.
     """
     served: list[Served] = []
     stop = asyncio.Event()
+    places = asyncio.Semaphore(at_once)
 
     async def one(request: Request, mood: Mood) -> None:
-        served.append(await people.ask(request, mood))
+        async with places:
+            served.append(await people.ask(request, mood))
 
     async def keep_coming() -> None:
         async with asyncio.TaskGroup() as group:
             number = 0
             while not stop.is_set():
-                request = requests[number % len(requests)]
-                mood = Mood(mode="client" if number % 3 else "agent")
-                group.create_task(one(request, mood))
-                number += 1
-                try:
+                if not places.locked():
+                    mood = Mood(mode="client" if number % 3 else "agent")
+                    group.create_task(one(requests[number % len(requests)], mood))
+                    number += 1
+                with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), timeout=1 / per_s)
-                except TimeoutError:
-                    continue
 
     task = asyncio.create_task(keep_coming())
     try:
