@@ -16,15 +16,15 @@ class ToolRegistryError(Exception):
     """Base of every error this package raises on purpose."""
 
 
-class InvalidTool(ToolRegistryError, ValueError):  # noqa: N818
+class InvalidTool(ToolRegistryError, ValueError):
     """A function or a schema cannot become a tool; the message names the part and the remedy."""
 
 
-class DuplicateTool(ToolRegistryError, ValueError):  # noqa: N818
+class DuplicateTool(ToolRegistryError, ValueError):
     """Two tools of one registry share a name."""
 
 
-class UnknownTool(ToolRegistryError, KeyError):  # noqa: N818
+class UnknownTool(ToolRegistryError, KeyError):
     """No tool of that name is registered."""
 
     def __str__(self) -> str:
@@ -32,5 +32,5 @@ class UnknownTool(ToolRegistryError, KeyError):  # noqa: N818
         return str(self.args[0]) if self.args else ""
 
 
-class ToolRetry(Exception):  # noqa: N818
+class ToolRetry(Exception):
     """Raised by a tool to ask the model for another try; the message is shown to the model."""
