@@ -39,7 +39,8 @@ NOTHING_LEARNED = 3
 """Exit status of `tooln1-agent retrain` where every group was flat."""
 HOLDOUT_SHARE = 0.25
 """The same as in `ReplayStore.examples`, which splits again for trainer and gate."""
-SWAP_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 300.0
+SWAP_TIMEOUT_S = 60.0
 RESULTS = "results.json"
 
 
@@ -110,7 +111,9 @@ class Loop:
         self._say(f"{config.name}: {len(self.traffic)} as traffic, {len(self.held_out)} held out")
         log = config.out / "server.log"
         async with AsyncExitStack() as stack:
-            server = await stack.enter_async_context(serving(AGENT, config.serve_flags, log=log))
+            server = await stack.enter_async_context(
+                serving(AGENT, config.serve_flags, log=log, ready_timeout_s=START_TIMEOUT_S)
+            )
             store = stack.enter_context(ReplayStore(config.store))
             player = Player(
                 server.url, store, max_tokens=config.max_tokens, concurrency=config.concurrency
