@@ -13,7 +13,7 @@ from tooln1_agent.errors import ConfigError
 
 DEFAULT_FILE = Path("tooln1.toml")
 FILE_VARIABLE = "TOOLN1_CONFIG"
-_TABLES = ("serve", "gate")
+_TABLES = ("serve", "retrain", "gate")
 
 
 def chosen_file(file: Path | None = None) -> Path | None:

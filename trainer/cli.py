@@ -72,6 +72,10 @@ def retrain(
     min_new: Annotated[
         int, typer.Option(min=1, help="With --every: fewest new examples to train on.")
     ] = 200,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file whose [retrain] and [gate] set what flags do not."),
+    ] = None,
     shuffle_labels: Annotated[bool, typer.Option("--shuffle-labels", hidden=True)] = False,
 ) -> None:
     """Learn from labelled traffic: GRPO with LoRA, then the gate, then live if it passed.
@@ -102,7 +106,13 @@ def retrain(
     from trainer.command import Command  # imports torch
 
     command = Command(
-        store=store, model=model, out=out, start=_start(start), gate=gate, promote=promote
+        store=store,
+        model=model,
+        out=out,
+        start=_start(start),
+        gate=gate,
+        promote=promote,
+        file=config,
     )
     try:
         if plan:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from tooln1_agent.config import load_gate_config
+from tooln1_agent.config_file import chosen_file, read_table
 from tooln1_agent.errors import ConfigError
 from trainer.config import GrpoConfig
 from trainer.online import interruptible_wait, new_since_last_run, run_every
@@ -28,7 +29,9 @@ class Command:
         start: Literal["live", "base"],
         gate: bool,
         promote: bool,
+        file: Path | None,
     ) -> None:
+        self._file = file
         self._job = Job(
             store,
             out,
@@ -37,18 +40,18 @@ class Command:
             start=start,
             gate=gate,
             promote=promote,
-            gate_config=load_gate_config(),
+            gate_config=load_gate_config(file),
         )
 
     def plan(self, changes: dict[str, Any]) -> None:
         """Say what a run would use."""
-        config = settings(changes)
+        config = settings(changes, file=self._file)
         for line in plan(self._job, config).lines(config):
             self._job.say(line)
 
     def once(self, changes: dict[str, Any]) -> None:
         """Train once."""
-        self._tell(retrain(self._job, settings(changes)))
+        self._tell(retrain(self._job, settings(changes, file=self._file)))
 
     def resume(self, changes: dict[str, Any]) -> None:
         """Go on with the newest unfinished run."""
@@ -59,7 +62,7 @@ class Command:
 
     def every(self, changes: dict[str, Any], *, every_s: float, min_new: int) -> None:
         """Train from time to time until SIGINT or SIGTERM, after which a run still ends."""
-        config = settings(changes)
+        config = settings(changes, file=self._file)
         with interruptible_wait(every_s) as wait:
             run_every(
                 lambda: self._tell(retrain(self._job, config)),
@@ -74,10 +77,15 @@ class Command:
             self._job.say(line)
 
 
-def settings(changes: dict[str, Any]) -> GrpoConfig:
-    """Return the settings with these changes; raises ConfigError where they cannot be."""
+def settings(changes: dict[str, Any], *, file: Path | None = None) -> GrpoConfig:
+    """Return the settings: defaults, then the table `[retrain]` of the file, then `changes`.
+
+    Raises ConfigError where they cannot be.
+    """
+    path = chosen_file(file)
+    table = {} if path is None else read_table(path, "retrain", known=GrpoConfig.model_fields)
     try:
-        return GrpoConfig.model_validate(changes)
+        return GrpoConfig.model_validate(table | changes)
     except ValidationError as error:
         raise _bad_setting(error) from error
 

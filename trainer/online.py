@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tooln1_agent.errors import ToolN1Error
+from tooln1_agent.errors import AdapterError, StoreError
 from tooln1_agent.replay.store import ReplayStore
+from trainer.errors import TrainerError
 from trainer.run import known_runs
 
 
@@ -23,8 +24,7 @@ def run_every(
 ) -> None:
     """Train whenever enough new labels have come, until `wait` says that it is over.
 
-    A run that fails is told and tried again at the next occasion; one that fails for lack of
-    spread or a refused adapter waits for new labels like any other.
+    A run that fails is told, and the loop goes on; only a wrong setting ends it.
 
     Args:
         new_examples: how many training examples were labelled since the last run.
@@ -37,19 +37,19 @@ def run_every(
                 train_once()
             else:
                 say(f"{count} new examples, {min_new} are wanted: waiting")
-        except ToolN1Error as error:
+        except (TrainerError, StoreError, AdapterError) as error:
             say(f"this run failed: {error}")
         if wait():
             return
 
 
 def new_since_last_run(store: Path, runs: Path) -> int:
-    """Count the training examples labelled since the newest run that learned something or tried.
+    """Count the training examples labelled since the newest run that came to its end.
 
-    Every example is new where there was no run yet. Raises StoreError.
+    Every example is new where there was none yet. Raises StoreError.
     """
-    known = known_runs(runs)
-    until = known[-1].manifest.seen_until if known else None
+    known = [run.manifest for run in known_runs(runs) if run.manifest.finished]
+    until = known[-1].seen_until if known else None
     with ReplayStore(store, create=False) as opened:
         examples = opened.examples().examples
     return sum(e.split == "train" and (until is None or e.created_at > until) for e in examples)

@@ -113,6 +113,8 @@ def _new_lora(base: Any, config: GrpoConfig) -> Any:
 
 
 def _known_lora(base: Any, config: GrpoConfig, start: Path) -> Any:
+    if not (start / _WEIGHTS).is_file():  # peft would look for it on the network
+        raise AdapterError(f"adapter {start.name!r} has no {_WEIGHTS} in {str(start)!r}")
     try:
         model = PeftModel.from_pretrained(base, start, is_trainable=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:

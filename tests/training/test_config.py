@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,16 @@ def test_a_bad_setting_is_told_by_its_flag() -> None:
         settings({"lora_rank": 12})
     with pytest.raises(ConfigError, match=r"^kl_on_flat='keep'"):
         settings({"kl_on_flat": "keep", "beta": 0.0})
+
+
+def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
+    file = tmp_path / "tooln1.toml"
+    file.write_text("[retrain]\nsteps = 7\nbeta = 0.5\n")
+    found = settings({"steps": 9}, file=file)
+    assert (found.steps, found.beta, found.group_size) == (9, 0.5, 8)
+    file.write_text("[retrain]\nstep = 7\n")
+    with pytest.raises(ConfigError, match="'steps'"):
+        settings({}, file=file)
 
 
 def test_every_setting_is_described() -> None:
