@@ -1,10 +1,13 @@
 # Every target sets up what it needs; `make help` lists them.
-# On a machine without a GPU, the small build of torch:
-#   make install PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+# Without a GPU, torch's CPU wheels save gigabytes: give pip their index, PIP_ARGS="--extra-index-url …".
 
 PYTHON ?= python3
 PIP_ARGS ?=
 ARGS ?=
+
+# The demo and the tests run several processes that compute; torch with more threads than free
+# cores is many times slower than with one (docs/lab-notes.md).
+export OMP_NUM_THREADS ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin

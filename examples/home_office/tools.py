@@ -1,7 +1,7 @@
 """The tools of the home office. They keep their state in memory and run for real.
 
 The house has conventions that nothing below describes to the model: days are written 31.01.2025,
-hours 16:30, surnames come first, reference numbers carry a hash sign, switches are "yes" or "no".
+times 16:30, reference numbers carry a hash sign, switches are "yes" or "no".
 """
 
 from __future__ import annotations
@@ -41,37 +41,39 @@ def read_day(text: str) -> dt.date:
         raise ToolRetry(f"cannot read the day {text!r}") from error
 
 
-def read_hour(text: str) -> dt.time:
-    """Read an hour as the house writes it; raises `ToolRetry` for anything else."""
+def read_time(text: str) -> dt.time:
+    """Read a time as the house writes it; raises `ToolRetry` for anything else."""
     try:
         return dt.datetime.strptime(text, "%H:%M").time()
     except ValueError as error:
-        raise ToolRetry(f"cannot read the hour {text!r}") from error
+        raise ToolRetry(f"cannot read the time {text!r}") from error
 
 
 @tool
-def summon_courier(addressee: str, headed_to: str, fetch_day: str) -> str:
-    """Summon a courier.
+def hail_courier(addressee: str, courier_city: str, fetch_day: str) -> str:
+    """Hail a courier.
 
     Args:
-        addressee: Who receives it
-        headed_to: Which town
+        addressee: Name of the addressee
+        courier_city: Name of the city
         fetch_day: Day of the pickup
     """
-    return OFFICE.note(f"Courier to {headed_to} on {read_day(fetch_day):%d.%m.%Y} for {addressee}.")
+    return OFFICE.note(
+        f"Courier to {courier_city} on {read_day(fetch_day):%d.%m.%Y} for {addressee}."
+    )
 
 
 @tool
-def book_callback(caller: str, callback_day: str, callback_hour: str) -> str:
+def book_callback(caller: str, dial_day: str, talk_time: str) -> str:
     """Book a callback.
 
     Args:
-        caller: Whom to call back
-        callback_day: On which day
-        callback_hour: At which hour
+        caller: Name of the caller
+        dial_day: Day of the callback
+        talk_time: At what time
     """
-    day, hour = read_day(callback_day), read_hour(callback_hour)
-    return OFFICE.note(f"Callback to {caller} on {day:%d.%m.%Y} at {hour:%H:%M}.")
+    day, time = read_day(dial_day), read_time(talk_time)
+    return OFFICE.note(f"Callback to {caller} on {day:%d.%m.%Y} at {time:%H:%M}.")
 
 
 @tool
@@ -79,9 +81,9 @@ def restock_stationery(supply: str, packs: int, rush: str = "no") -> str:
     """Restock stationery.
 
     Args:
-        supply: What runs out
+        supply: Name of the supply
         packs: How many packs
-        rush: Whether there is a rush
+        rush: Whether it is a rush
     """
     if rush not in ("yes", "no"):
         raise ToolRetry(f"rush cannot be {rush!r}")
@@ -89,16 +91,17 @@ def restock_stationery(supply: str, packs: int, rush: str = "no") -> str:
 
 
 @tool
-def jot_mileage(kilometers: float, driven_to: str, driven_on: str) -> str:
+def jot_mileage(kilometers: float, driven_city: str, drive_day: str) -> str:
     """Jot mileage.
 
     Args:
-        kilometers: How far
-        driven_to: Which town
-        driven_on: Day of the drive
+        kilometers: How many kilometers
+        driven_city: Name of the city
+        drive_day: Day of the drive
     """
+    day = read_day(drive_day)
     OFFICE.kilometers += kilometers
-    return OFFICE.note(f"{kilometers:g} km to {driven_to} on {read_day(driven_on):%d.%m.%Y}.")
+    return OFFICE.note(f"{kilometers:g} km to {driven_city} on {day:%d.%m.%Y}.")
 
 
 @tool
@@ -106,8 +109,8 @@ def dim_lights(corner: Literal["study", "hallway", "attic"], percent: int) -> st
     """Dim the lights.
 
     Args:
-        corner: Which corner of the house
-        percent: How bright
+        corner: Which corner
+        percent: How many percent
     """
     OFFICE.lights[corner] = max(0, min(100, percent))
     return OFFICE.note(f"The {corner} is at {OFFICE.lights[corner]} percent.")
@@ -118,7 +121,7 @@ def chase_debtor(debtor: str, debt_ref: str, wording: str = "") -> str:
     """Chase a debtor.
 
     Args:
-        debtor: Who owes
+        debtor: Name of the debtor
         debt_ref: Number of the debt
         wording: What to write
     """
@@ -128,6 +131,6 @@ def chase_debtor(debtor: str, debt_ref: str, wording: str = "") -> str:
 
 
 TOOLS = (
-    summon_courier, book_callback, restock_stationery, jot_mileage, dim_lights, chase_debtor,
+    hail_courier, book_callback, restock_stationery, jot_mileage, dim_lights, chase_debtor,
 )  # fmt: skip
 """All tools of the office."""

@@ -135,18 +135,18 @@ def make_store(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def tiny_agent_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that calls a switch whatever it is asked: "off" two times out of three."""
+    """A model that calls a switch whatever it is asked: "off" a little more often than "on"."""
     path = tmp_path_factory.mktemp("models") / "tiny-agent"
     tokenizer = byte_tokenizer(*CALLS, *_template_pieces())
     codec = Codec(tokenizer.to_str())
-    model = random_model(vocab_size=codec.vocab_size)
+    model = random_model(vocab_size=codec.vocab_size, hidden_size=64)
     replies = [
         tokenizer.encode(f"<think>x</think><tool_call>{call}</tool_call><|im_end|>").ids
         for call in CALLS
     ]
-    weights = torch.tensor([1 / 3, 2 / 3])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for step in range(80):
+    weights = torch.tensor([0.45, 0.55])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for step in range(150):
         user = Message(role="user", content=f"request {step}")
         prompt = codec.encode(render([user], SWITCHES))
         logits = model(torch.tensor([prompt + reply for reply in replies])).logits
@@ -155,7 +155,7 @@ def tiny_agent_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         optimizer.zero_grad()
         (-(weights * logprobs).sum()).backward()
         optimizer.step()
-        optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / 80)
+        optimizer.param_groups[0]["lr"] = 5e-3 * (1 - step / 150)
     model.save_pretrained(path)
     tokenizer.save(str(path / "tokenizer.json"))
     return path

@@ -143,7 +143,7 @@ def model_config(config: PretrainConfig, codec: Codec) -> Qwen3Config:
 
 def round_at(config: PretrainConfig, codec: Codec, step: int) -> list[Batch]:
     """Return the batches of the round that starts at a step: a pure function of both."""
-    stages = ((0.02, 1), (0.06, 2), (0.12, 4), (1.0, 6))
+    stages = ((0.02, 1), (0.06, 2), (0.12, 4), (1.0, 5))
     progress = min(1.0, step / config.steps)
     return draw_round(
         random.Random(f"{config.seed} {step}"),

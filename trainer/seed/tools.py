@@ -49,21 +49,38 @@ Spelling = Literal["hidden", "described"]
 """Whether parameter descriptions state the conventions."""
 
 _HINTS: dict[str, tuple[str, ...]] = {
-    "person": ("Who it is for", "Full name", "Name of the {label}", "The {label}"),
-    "place": ("Where", "City", "The {label}", "Name of the city"),
-    "date": ("When", "The {label}", "Calendar day", "Date of the {noun}"),
-    "time": ("At what time", "The {label}", "Time of day"),
-    "count": ("How many", "Number of {label}", "The {label}"),
-    "amount": ("How much", "The {label}", "Amount as a number"),
-    "ident": ("Which {noun}", "Number of the {noun}", "The {label}"),
-    "code": ("The {label}", "Code of the {noun}"),
-    "text": ("The {label}", "Short text", "What it is about", "Free text"),
-    "flag": ("Whether it is {label}", "The {label} switch", "{label} or not"),
-    "enum": ("The {label}", "Which {label}", "One of the choices"),
-    "duration": ("How long", "The {label}", "Length of the {noun}"),
-    "email": ("Email address", "Where to write", "The {label}"),
-    "labels": ("The {label}", "List of {label}", "One or more {label}"),
-}
+    "person": (
+        "Who it is for", "Full name", "Name of the {label}", "The {label}", "Who", "Whom",
+        "Name of the person", "Which person", "Who gets the {noun}",
+    ),
+    "place": (
+        "Where", "City", "The {label}", "Name of the city", "Which city", "Town", "Where to",
+        "City of the {noun}", "Which place",
+    ),
+    "date": (
+        "When", "The {label}", "Calendar day", "Date of the {noun}", "Which day", "On which day",
+        "Day of the {noun}", "Day it ends", "The day",
+    ),
+    "time": (
+        "At what time", "The {label}", "Time of day", "Which hour", "At which hour",
+        "From what time",
+        "Hour of the {noun}", "Time of the {noun}", "Until what time",
+    ),
+    "count": ("How many", "Number of {label}", "The {label}", "How many {label}", "Count"),
+    "amount": ("How much", "The {label}", "Amount as a number", "How much it is", "Amount"),
+    "ident": ("Which {noun}", "Number of the {noun}", "The {label}", "Number of the {label}"),
+    "code": ("The {label}", "Code of the {noun}", "Code"),
+    "text": (
+        "The {label}", "Short text", "What it is about", "Free text", "What to write",
+        "What to say",
+        "Words", "Name of the {noun}",
+    ),
+    "flag": ("Whether it is {label}", "The {label} switch", "{label} or not", "Whether {label}"),
+    "enum": ("The {label}", "Which {label}", "One of the choices", "Which one"),
+    "duration": ("How long", "The {label}", "Length of the {noun}", "Minutes", "How many minutes"),
+    "email": ("Email address", "Where to write", "The {label}", "Email of the {noun}"),
+    "labels": ("The {label}", "List of {label}", "One or more {label}", "Which ones"),
+}  # fmt: skip
 _RULES: dict[tuple[str, str], tuple[str, ...]] = {
     ("date", "iso"): ("as YYYY-MM-DD", "like 2025-01-31", "ISO format"),
     ("date", "dotted"): ("as DD.MM.YYYY", "like 31.01.2025", "day.month.year"),
@@ -133,7 +150,7 @@ def make_family(
 def _draw_slots(
     rng: random.Random, noun: str, conventions: Conventions, spelling: Spelling
 ) -> tuple[Slot, ...]:
-    count = rng.choices((1, 2, 3, 4, 5), (18, 32, 30, 15, 5))[0]
+    count = rng.choices((1, 2, 3, 4, 5), (22, 36, 30, 10, 2))[0]
     kinds: list[Kind] = []
     weights = [10, 8, 12, 8, 7, 8, 9, 5, 10, 7, 9, 4, 4, 4]
     while len(kinds) < count:
@@ -167,7 +184,7 @@ def _draw_slot(rng: random.Random, kind: Kind, noun: str, *, required: bool) -> 
     if rng.random() < 0.55:
         free, is_telling = _free_name(rng), rng.random() < 0.5
         known = (f"{free}_{name}", f"{name}_{free}")
-        name = rng.choice(known if is_telling else (free, f"{free}_{_free_name(rng)}"))
+        name = rng.choice(known if is_telling else (free, free, f"{free}_{rng.choice(NOUNS)}"))
     elif (
         kind in ("person", "date", "time", "amount", "text", "ident", "count")
         and rng.random() < 0.2

@@ -51,7 +51,7 @@ class Episode:
 
 
 _SITUATIONS: dict[Situation, int] = {
-    "call": 68, "several": 7, "no_tool": 10, "missing": 10, "after_result": 5,
+    "call": 63, "several": 6, "no_tool": 12, "missing": 14, "after_result": 5,
 }  # fmt: skip
 _DISCLOSURES: dict[Disclosure, int] = {"hidden": 70, "described": 17, "instructed": 13}
 _ROLES = (
@@ -217,7 +217,9 @@ def _lacking(
     lost = rng.choice([slot for slot in tool.slots if _can_be_missing(slot)])
     given = [(slot, value) for slot, value in draw_given(rng, tool.slots) if slot != lost]
     text = ask(rng, tool, given, name_verb=True, name_noun=True)
-    return text, (), f"{tool.name} needs {lost.name}.", f"Please tell me the {lost.label}."
+    known = [slot.name for slot, _ in given]
+    think = f"Use {tool.name} with {', '.join(known) or 'nothing'}, but {lost.name} is missing."
+    return text, (), think, f"Please tell me the {lost.label}."
 
 
 def _several(

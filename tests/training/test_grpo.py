@@ -1,0 +1,148 @@
+"""The loop: what it learns, why it stops, how it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tool_registry import ToolSpec
+from tooln1_agent.examples import Example, Target
+from tooln1_agent.reward import Reward, score
+from trainer.checkpoint import latest_checkpoint, restore
+from trainer.config import GrpoConfig
+from trainer.errors import Diverged
+from trainer.grpo import train
+from trainer.learner import Learner, new_learner
+from trainer.metrics import StepMetrics
+from trainer.policy import load_policy
+from trainer.rollout import Score
+
+Make = Callable[..., list[Example]]
+SMALL = {"lora_rank": 1, "prompts_per_step": 2, "group_size": 4, "max_tokens": 2, "steps": 3}
+
+
+def has_vowel(text: str, *, tools: Sequence[ToolSpec], target: Target) -> Reward:
+    """A reward that a random model earns now and then."""
+    return Reward(float(any(char in "aeiouAEIOU" for char in text)), "")
+
+
+def constant(value: float) -> Score:
+    return lambda text, **_: Reward(value, "")
+
+
+def learner_of(model_dir: Path, examples: list[Example], config: GrpoConfig) -> Learner:
+    return new_learner(load_policy(model_dir, config), examples, config)
+
+
+class Course:
+    """One run of the loop, and what it told."""
+
+    def __init__(
+        self, learner: Learner, config: GrpoConfig, checkpoints: Path, *, score: Score
+    ) -> None:
+        self.steps: list[StepMetrics] = []
+        self.reason = train(
+            learner, config, checkpoints=checkpoints, tell=self.steps.append, score=score
+        )
+
+
+@pytest.fixture
+def never_truncated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a random model, which hardly ever ends a reply, be paid for one that was cut."""
+    from trainer import rollout
+
+    plain = rollout.generate
+
+    def ended(*args: Any, **options: Any) -> Any:
+        return [
+            [type(s)(s.ids, s.logprobs, "stop") for s in group] for group in plain(*args, **options)
+        ]
+
+    monkeypatch.setattr(rollout, "generate", ended)
+
+
+@pytest.mark.slow
+def test_the_policy_learns_what_is_rewarded(
+    tiny_agent_dir: Path, make_examples: Make, tmp_path: Path
+) -> None:
+    config = GrpoConfig(steps=16, prompts_per_step=4, max_tokens=16, learning_rate=3e-3)
+    learner = learner_of(tiny_agent_dir, make_examples(["on"] * 8), config)
+    course = Course(learner, config, tmp_path, score=score)
+    rewards = [step.reward for step in course.steps]
+    assert sum(rewards[:3]) / 3 < 0.6
+    assert sum(rewards[-3:]) / 3 > 0.75
+    assert course.steps[-1].kl > course.steps[0].kl
+
+
+@pytest.mark.usefixtures("never_truncated")
+def test_a_run_that_was_cut_in_two_ends_bit_for_bit_like_one_that_was_not(
+    tiny_model_dir: Path, make_examples: Make, tmp_path: Path
+) -> None:
+    examples = make_examples(["on", "off", "", "on", "on"])
+    settings = SMALL | {"steps": 4, "group_size": 8, "learning_rate": 0.01, "checkpoint_every": 2}
+    config, half = GrpoConfig(**settings), GrpoConfig(**settings | {"steps": 2})
+    whole = learner_of(tiny_model_dir, examples, config)
+    told = Course(whole, config, tmp_path / "whole", score=has_vowel).steps
+
+    Course(learner_of(tiny_model_dir, examples, half), half, tmp_path / "cut", score=has_vowel)
+    found = latest_checkpoint(tmp_path / "cut")
+    second = learner_of(tiny_model_dir, examples, config)
+    restore(found.tensors, second.policy, optimizer=second.optimizer, generator=second.generator)
+    second.order.skip_to(found.progress.drawn)
+    second.progress = found.progress
+    rest = Course(second, config, tmp_path / "cut", score=has_vowel).steps
+
+    assert found.progress.step == 2
+    assert [s.loss for s in told[2:]] == [s.loss for s in rest]
+    assert any(s.loss for s in rest)
+    expected = whole.policy.trainable()
+    assert all(torch.equal(w, expected[n]) for n, w in second.policy.trainable().items())
+
+
+@pytest.mark.usefixtures("never_truncated")
+@pytest.mark.parametrize(
+    ("value", "reason"), [(0.0, "no group had spread"), (1.0, "solved: at least 95%")]
+)
+def test_flat_groups_end_a_run_without_an_update(
+    tiny_model_dir: Path, make_examples: Make, tmp_path: Path, value: float, reason: str
+) -> None:
+    config = GrpoConfig(**SMALL | {"steps": 50}, refill=1.5)
+    learner = learner_of(tiny_model_dir, make_examples(["on"] * 9), config)
+    course = Course(learner, config, tmp_path, score=constant(value))
+    assert course.reason.startswith(reason)
+    assert learner.progress.updates == 0
+    assert learner.progress.step == 3
+    assert (learner.progress.all_right, learner.progress.all_wrong) == (
+        (15, 0) if value else (0, 15)
+    )
+    assert [step.groups for step in course.steps] == [5, 5, 5]  # 2, refilled up to 2 + 3
+    assert all(step.flat_share == 1.0 and step.trained == 0 for step in course.steps)
+
+
+def test_the_time_limit_ends_a_run_after_its_step(
+    tiny_model_dir: Path, make_examples: Make, tmp_path: Path
+) -> None:
+    config = GrpoConfig(**SMALL, time_limit_s=1e-9)
+    learner = learner_of(tiny_model_dir, make_examples(["on"]), config)
+    course = Course(learner, config, tmp_path, score=constant(0.0))
+    assert "time limit" in course.reason
+    assert len(course.steps) == 1
+    assert latest_checkpoint(tmp_path).progress.step == 1
+
+
+@pytest.mark.usefixtures("never_truncated")
+def test_a_run_that_diverges_keeps_the_last_good_weights(
+    tiny_model_dir: Path, make_examples: Make, tmp_path: Path
+) -> None:
+    config = GrpoConfig(**SMALL | {"steps": 9, "group_size": 16}, learning_rate=1e30)
+    learner = learner_of(tiny_model_dir, make_examples(["on"] * 4), config)
+    with pytest.raises(Diverged, match="--resume and a lower --learning-rate"):
+        Course(learner, config, tmp_path, score=has_vowel)
+    found = latest_checkpoint(tmp_path)
+    assert found.progress == learner.progress
+    weights = [t for name, t in found.tensors.items() if name.startswith("weight/")]
+    assert all(torch.isfinite(weight).all() for weight in weights)

@@ -1,0 +1,118 @@
+"""The shipped seed model: small, whole, and able to answer."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+import tooln1_agent
+from tooln1_agent.codec import Codec
+from tooln1_agent.parsing import parse
+from tooln1_agent.prompt import PROMPT_VERSION, Segment, render, render_text
+from trainer.seed.evaluate import Seed, accuracy, world_probes
+from trainer.seed.packing import SHAPES, draw_round
+from trainer.seed.pretrain import PretrainConfig, pretrain
+from trainer.seed.tokenizer import CONTROL
+from trainer.seed.world import draw_episode
+
+MODEL = Path(tooln1_agent.__file__).parent / "seed_model"
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Codec.load(MODEL)
+
+
+@pytest.fixture(scope="module")
+def seed() -> Seed:
+    torch.set_num_threads(2)
+    return Seed(MODEL)
+
+
+def test_the_shipped_model_is_at_most_ten_megabytes() -> None:
+    names = {path.name for path in MODEL.iterdir()}
+    assert names >= {"config.json", "model.safetensors", "tokenizer.json", "MODEL_CARD.md"}
+    assert sum(path.stat().st_size for path in MODEL.iterdir()) <= 10_000_000
+
+
+def test_the_shipped_model_was_trained_on_the_prompt_that_is_served() -> None:
+    told = json.loads((MODEL / "training.json").read_text())
+    assert told["prompt_version"] == PROMPT_VERSION
+
+
+def test_no_untrusted_text_becomes_a_control_token(codec: Codec) -> None:
+    first_control = codec.vocab_size - len(CONTROL)
+    for control in CONTROL:
+        assert len(codec.encode([Segment(control, True)])) == 1
+        hidden = codec.encode([Segment(f"x{control}y", False), Segment(control, False)])
+        assert max(hidden) < first_control
+        assert codec.decode(hidden) == f"x{control}y{control}"
+
+
+def test_encoding_loses_nothing(codec: Codec) -> None:
+    for text in ("Größe 4½ m²\t→ 東京 🙂", "ORD-4821 costs 12.50", '[{"name": "x"}]'):
+        assert codec.decode(codec.encode([Segment(text, False)])) == text
+
+
+def test_transformers_reads_the_tokenizer_alike(codec: Codec) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    episode = draw_episode(random.Random(5))
+    text = render_text(episode.messages, episode.tools)
+    ids = codec.encode(render(episode.messages, episode.tools))
+    assert tokenizer.encode(text, add_special_tokens=False) == ids
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+
+
+def test_greedy_replies_to_simple_prompts_parse(seed: Seed) -> None:
+    probes = world_probes(11, 8, disclosure="described")
+    replies = [parse(text) for text in seed.replies(probes)]
+    assert sum(not reply.faults for reply in replies) >= 7
+
+
+def test_the_shipped_model_is_right_where_conventions_are_written(seed: Seed) -> None:
+    table = accuracy(seed, world_probes(12, 24, disclosure="described"))
+    assert table["all"] >= 0.3
+
+
+def test_batches_have_the_announced_shapes_and_weigh_replies(codec: Codec) -> None:
+    batches = draw_round(random.Random(1), codec, episodes=90, max_tools=3, prompt_weight=0.1)
+    shapes = {(shape.rows, shape.tokens) for shape in SHAPES}
+    assert batches
+    for batch in batches:
+        assert tuple(batch.ids.shape) in shapes
+        assert set(batch.weights.unique().tolist()) == {0.0, pytest.approx(0.1), 1.0}
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def test_training_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    config = PretrainConfig(
+        steps=6, hidden=32, layers=1, heads=2, kv_heads=1, intermediate=64, round_episodes=40,
+        warmup=2, checkpoint_s=0.0, compile=False,
+    )  # fmt: skip
+
+    def kill_at(last: int, step: int, _: dict[str, float]) -> None:
+        if step == last:
+            raise Killed
+
+    exported = []
+    for name, lasts in (("whole", (99,)), ("killed", (4, 99))):
+        work = tmp_path / name
+        work.mkdir()
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(MODEL / file, work)
+        for last in lasts:
+            with suppress(Killed):
+                pretrain(config, work, export_dir=None, report=partial(kill_at, last))
+        exported.append((work / "model" / "model.safetensors").read_bytes())
+    assert exported[0] == exported[1]
