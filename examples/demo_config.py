@@ -41,13 +41,13 @@ class DemoConfig:
     feedback: FeedbackMix = field(default_factory=FeedbackMix)
     eval_requests: int = 200
     """Fresh requests, never labelled, on which base and adapter are compared."""
-    trickle_per_s: float = 0.7
+    trickle_per_s: float = 0.4
     """Requests a second that go on while training and swap take place."""
     trickle_requests: int = 300
     """Different requests of the trickle; after the last one they begin again."""
     steps: int = 40
     """Optimizer steps of GRPO."""
-    more_retrain_flags: tuple[str, ...] = ("--max-tokens", "128")
+    more_retrain_flags: tuple[str, ...] = ("--max-tokens", "128", "--time-limit", "5m")
     """More flags for `tooln1-agent retrain`."""
     promote_anyway: bool = False
     """Promote a candidate that the gate did not pass: only where a run is too small to judge."""

@@ -163,7 +163,7 @@ def test_the_gate_is_set_up_by_its_own_table() -> None:
     [
         ("[gate]\ncal_margin = 0.1\n", "did you mean 'call_margin'?"),
         ("[gate]\nalpha = 0.9\n", "alpha: "),
-        ("[retrain]\nsteps = 3\n", "table 'retrain' does not exist"),
+        ("[retrian]\nsteps = 3\n", "table 'retrian' does not exist"),
     ],
 )
 def test_a_wrong_gate_table_is_refused(text: str, said: str) -> None:

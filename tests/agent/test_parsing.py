@@ -207,7 +207,10 @@ def test_the_reply_is_the_same_letter_by_letter_and_the_events_add_up_to_it(text
     events = [event for letter in text for event in parser.feed(letter)]
     reply = parser.close()
     assert reply == parse(text)
-    assert "".join(e.text for e in events if isinstance(e, ThoughtDelta)) == reply.think
+    thought = "".join(e.text for e in events if isinstance(e, ThoughtDelta))
+    assert reply.think.startswith(thought)
+    if "unclosed_think" not in reply.faults:  # else what might have become a tag comes at the end
+        assert thought == reply.think
     answer = "".join(e.text for e in events if isinstance(e, AnswerDelta))
     assert (reply.answer or "").startswith(answer)
     finished = [e for e in events if isinstance(e, CallFinished)]

@@ -100,7 +100,13 @@ async def test_a_request_becomes_an_adapter_that_serves(
         for example in examples:
             assert prompt_ids(example, codec) == completion_of(store, example).prompt_ids
 
-        job = Job(tmp_path / "replay.db", tmp_path / "adapters", gate=False, promote=False)
+        job = Job(
+            tmp_path / "replay.db",
+            tmp_path / "adapters",
+            Console(quiet=True),
+            gate=False,
+            promote=False,
+        )
         quiet = Console(quiet=True)
         report = await asyncio.to_thread(retrain, job, SMALL, say=lambda line: None, console=quiet)
         version = report.adapter.version

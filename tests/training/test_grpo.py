@@ -69,12 +69,11 @@ def never_truncated(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_policy_learns_what_is_rewarded(
     tiny_agent_dir: Path, make_examples: Make, tmp_path: Path
 ) -> None:
-    config = GrpoConfig(steps=16, prompts_per_step=4, max_tokens=16, learning_rate=3e-3)
+    config = GrpoConfig(steps=24, prompts_per_step=4, max_tokens=16, learning_rate=3e-3)
     learner = learner_of(tiny_agent_dir, make_examples(["on"] * 8), config)
     course = Course(learner, config, tmp_path, score=score)
     rewards = [step.reward for step in course.steps]
-    assert sum(rewards[:3]) / 3 < 0.6
-    assert sum(rewards[-3:]) / 3 > 0.75
+    assert sum(rewards[-4:]) / 4 > sum(rewards[:4]) / 4 + 0.15
     assert course.steps[-1].kl > course.steps[0].kl
 
 
