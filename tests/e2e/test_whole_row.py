@@ -107,8 +107,7 @@ async def test_a_request_becomes_an_adapter_that_serves(
             gate=False,
             promote=False,
         )
-        quiet = Console(quiet=True)
-        report = await asyncio.to_thread(retrain, job, SMALL, say=lambda line: None, console=quiet)
+        report = await asyncio.to_thread(retrain, job, SMALL)
         version = report.adapter.version
         assert (await people.ask(asked[0], BY_CLIENT)).adapter == "base"  # nothing promoted yet
 
