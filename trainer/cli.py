@@ -58,6 +58,13 @@ def retrain(
         float | None,
         typer.Option(help="Further prompts in place of flat groups, per prompt [1.0]."),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float32, or bfloat16 where the processor has it [float32]."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of torch [half of the cores].")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of order, sampling and new weights [0].")
     ] = None,
@@ -97,6 +104,7 @@ def retrain(
         loss=loss,
         beta=beta,
         refill=refill,
+        precision=precision,
         seed=seed,
         checkpoint_every=checkpoint_every,
         shuffle_labels=shuffle_labels or None,
@@ -113,6 +121,7 @@ def retrain(
         gate=gate,
         promote=promote,
         file=config,
+        threads=threads,
     )
     try:
         if plan:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import ValidationError
 from rich.console import Console
 
 from tooln1_agent.config import load_gate_config
 from tooln1_agent.config_file import chosen_file, read_table
+from tooln1_agent.engines.resolve import half_the_cores
 from tooln1_agent.errors import ConfigError
 from trainer.config import GrpoConfig
 from trainer.online import interruptible_wait, new_since_last_run, run_every
@@ -30,7 +32,10 @@ class Command:
         gate: bool,
         promote: bool,
         file: Path | None,
+        threads: int | None,
     ) -> None:
+        """Set the threads of this process and describe the job."""
+        torch.set_num_threads(threads or half_the_cores())
         self._file = file
         self._job = Job(
             store,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,16 +20,22 @@ from tooln1_agent.engines.local.model import base_name, load_base
 from tooln1_agent.errors import AdapterError, ConfigError
 from trainer.config import GrpoConfig
 
+_MERGE_BELOW = 1_000_000_000
+"""Largest base, in weights, of which a merged copy is kept for sampling."""
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 class Policy:
     """A base model, its LoRA weights, and the codec that belongs to it. Never in dropout."""
 
-    def __init__(self, model: Any, *, codec: Codec, base_model: str) -> None:
+    def __init__(
+        self, model: Any, *, codec: Codec, base_model: str, merged: Any | None = None
+    ) -> None:
+        """Take a model with LoRA; `merged` is a copy of its base, whose weights may change."""
         self.model = model
         self.codec = codec
         self.base_model = base_model
+        self._merged = merged
 
     @property
     def device(self) -> torch.device:
@@ -66,6 +73,21 @@ class Policy:
         with torch.no_grad(), self.model.disable_adapter():
             yield self.model
 
+    @torch.no_grad()
+    def sampler(self) -> Any:
+        """Return a model to sample from: the policy of this moment, LoRA merged into a copy.
+
+        Decoding a small model is bound by the number of operations, and merging leaves one of
+        three per layer. A large base is not copied; the policy itself is returned then.
+        """
+        if self._merged is None:
+            return self.model
+        for name, layer in self.model.get_base_model().named_modules():
+            if hasattr(layer, "get_delta_weight"):
+                weight = layer.base_layer.weight + layer.get_delta_weight("default")
+                self._merged.get_submodule(name).weight.copy_(weight)
+        return self._merged
+
     def save_adapter(self, directory: Path) -> None:
         """Write the LoRA weights in peft's layout; equal weights give equal bytes.
 
@@ -93,10 +115,13 @@ def load_policy(model_dir: Path, config: GrpoConfig, *, start: Path | None = Non
     base.requires_grad_(False)
     if torch.cuda.is_available():
         base.to("cuda")
+    small = sum(weight.numel() for weight in base.parameters()) < _MERGE_BELOW
+    merged = copy.deepcopy(base).to(getattr(torch, config.precision)) if small else None
     with _quiet():
         model = _new_lora(base, config) if start is None else _known_lora(base, config, start)
     model.eval()  # the prompt is shared, so dropout must be off; LoRA's own is 0
-    return Policy(model, codec=Codec.load(model_dir), base_model=base_name(model_dir))
+    codec = Codec.load(model_dir)
+    return Policy(model, codec=codec, base_model=base_name(model_dir), merged=merged)
 
 
 def _new_lora(base: Any, config: GrpoConfig) -> Any:

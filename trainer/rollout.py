@@ -82,11 +82,12 @@ def sample_groups(
     Raises Diverged where the policy's probabilities are no numbers any more.
     """
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    model = policy.sampler()
     groups: list[Group] = []
     for part in _parts(examples, max(1, config.rows_per_batch // config.group_size)):
         prompts = [prompt_ids(example, policy.codec) for example in part]
         sampled = generate(
-            policy.model,
+            model,
             prompts,
             n=config.group_size,
             sampling=sampling,

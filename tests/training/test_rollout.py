@@ -101,6 +101,22 @@ def test_new_lora_changes_nothing_and_its_seed_decides_it(tiny_model_dir: Path) 
     assert not torch.equal(firsts[0], firsts[2])
 
 
+@pytest.mark.parametrize(("precision", "close"), [("float32", 1e-5), ("bfloat16", 0.1)])
+def test_the_model_sampled_from_is_the_policy_of_the_moment(
+    tiny_model_dir: Path, precision: str, close: float
+) -> None:
+    policy = load_policy(tiny_model_dir, GrpoConfig(lora_rank=8, precision=precision))
+    ids, wanted = torch.tensor([[1, 2, 3]]), getattr(torch, precision)
+    for size in (0.0, 0.05, 0.1):
+        with torch.no_grad():
+            for weight in policy.trainable().values():
+                weight.add_(size)
+            expected = policy.model(ids).logits
+            found = policy.sampler()(ids).logits
+        assert found.dtype == wanted
+        torch.testing.assert_close(found.float(), expected, rtol=close, atol=close)
+
+
 def test_a_saved_adapter_names_no_path_and_equal_weights_are_equal_files(
     tiny_model_dir: Path, tmp_path: Path
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from tooln1_agent.agent import Agent
 from tooln1_agent.cli.targets import load_agent
 from tooln1_agent.config import ServeConfig
 from tooln1_agent.engines.base import Engine
-from tooln1_agent.engines.resolve import resolve
+from tooln1_agent.engines.resolve import half_the_cores, resolve
 from tooln1_agent.errors import ConfigError
 from tooln1_agent.replay.store import ReplayStore
 
@@ -71,8 +70,7 @@ def _resolve(model: str, options: dict[str, Any]) -> Engine:
     if not is_embedded and (wrong := options.keys() - {"context_limit"}):
         raise ConfigError(f"{', '.join(sorted(wrong))}: only the embedded engine has that")
     if is_embedded:
-        # With more threads than free cores, torch's threads wait for each other: 30 times slower.
-        options = {"threads": max(1, (os.cpu_count() or 1) // 2), **options}
+        options = {"threads": half_the_cores(), **options}
     try:
         return resolve(model, **options)
     except ModuleNotFoundError as error:

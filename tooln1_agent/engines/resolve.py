@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,14 @@ def resolve(name: str, *, context_limit: int | None = None, **options: Any) -> E
             "pip install 'tooln1-agent[local]'"
         ) from error
     return LocalEngine(directory, context_limit=context_limit, **options)
+
+
+def half_the_cores() -> int:
+    """Return how many threads a process takes when a server and a trainer share a machine.
+
+    With more threads than free cores, torch's threads wait for each other: 30 times slower.
+    """
+    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def model_dir(name: str | Path) -> Path:
