@@ -6,16 +6,17 @@ the online score all call `score`; it reads the completion alone, never the prom
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 from tool_registry.calls import ToolCall
 from tool_registry.tool import ToolSpec
+from tooln1_agent.equality import canonical_call
 from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, Target
 from tooln1_agent.parsing import Reply, parse
 from tooln1_agent.possible import matches_possible
+from tooln1_agent.tool_n1 import published_calls, published_match
 
 
 class Reward(NamedTuple):
@@ -28,8 +29,21 @@ class Reward(NamedTuple):
 RIGHT = Reward(1.0, "right")
 
 
-def score(text: str, *, tools: Sequence[ToolSpec], target: Target) -> Reward:
-    """Score one completion (without its prompt) against its target. Never raises on any text."""
+def score(
+    text: str,
+    *,
+    tools: Sequence[ToolSpec],
+    target: Target,
+    format: Literal["strict", "tool_n1"] = "strict",  # noqa: A002
+) -> Reward:
+    """Score one completion (without its prompt) against its target. Never raises on any text.
+
+    Args:
+        format: "strict" is the grammar of `parsing`; "tool_n1" the reward that NVlabs/Tool-N1
+            published, quirks included, for reproduction studies (`tool_n1`).
+    """
+    if format == "tool_n1":
+        return _score_as_published(text, tools=tools, target=target)
     return score_reply(parse(text), tools=tools, target=target)
 
 
@@ -54,6 +68,28 @@ def judge(calls: Sequence[ToolCall], *, tools: Sequence[ToolSpec], target: Targe
             return RIGHT if wrong is None else Reward(0.0, f"calls: {wrong}")
 
 
+def _score_as_published(text: str, *, tools: Sequence[ToolSpec], target: Target) -> Reward:
+    made = published_calls(text)
+    if isinstance(made, str):
+        return Reward(0.0, f"format: {made}")
+    ways: tuple[tuple[ToolCall, ...], ...]
+    match target:
+        case Exact(alternatives=alternatives):
+            ways = alternatives
+        case NoCall():
+            ways = ((),)
+        case _:  # the reference knows no such targets
+            if not all(
+                isinstance(i["name"], str) and isinstance(i["arguments"], dict) for i in made
+            ):
+                return Reward(0.0, "format: an item is no call")
+            calls = [ToolCall(name=i["name"], arguments=i["arguments"]) for i in made]
+            return judge(calls, tools=tools, target=target)
+    if any(published_match(made, way) for way in ways):
+        return RIGHT
+    return Reward(0.0, "calls: others were expected")
+
+
 def _judge_exact(
     calls: Sequence[ToolCall],
     tools: Sequence[ToolSpec],
@@ -70,34 +106,3 @@ def _judge_exact(
     if all(names != sorted(call.name for call in way) for way in alternatives):
         return Reward(0.0, "calls: other tools were expected")
     return Reward(0.0, "calls: other arguments were expected")
-
-
-def canonical_call(call: ToolCall, specs: dict[str, ToolSpec]) -> str:
-    """Write a call so that equal calls are equal texts: defaults filled in, numbers by value."""
-    spec = specs.get(call.name)
-    arguments = call.arguments if spec is None else with_defaults(call.arguments, spec.parameters)
-    return json.dumps([call.name, _by_value(arguments)], sort_keys=True)
-
-
-def with_defaults(arguments: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Add the schema's defaults for the properties that are left out."""
-    properties = schema.get("properties")
-    if not isinstance(properties, dict):
-        return arguments
-    defaults = {
-        name: prop["default"]
-        for name, prop in properties.items()
-        if isinstance(prop, dict) and "default" in prop and name not in arguments
-    }
-    return {**defaults, **arguments}
-
-
-def _by_value(value: Any) -> Any:
-    """Make 2 and 2.0 the same; True stays apart from 1, and a string from a number."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {key: _by_value(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_by_value(item) for item in value]
-    return value

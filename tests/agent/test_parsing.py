@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -12,7 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tool_registry import ToolCall
+from tooln1_agent.examples import NoCall
 from tooln1_agent.parsing import (
+    MAX_CHARS,
     MAX_DEPTH,
     AnswerDelta,
     CallFinished,
@@ -22,6 +26,8 @@ from tooln1_agent.parsing import (
     ThoughtDelta,
     parse,
 )
+from tooln1_agent.reward import score
+from tooln1_agent.verdict import verdict
 
 CALL = '{"name": "f", "arguments": {"x": 1}}'
 
@@ -277,3 +283,35 @@ def test_work_grows_with_the_length_and_not_its_square(unit: str) -> None:
 
     small, large = seconds(1_000), seconds(16_000)
     assert large < 16 * 6 * max(small, 1e-3)
+
+
+FORMAT_DOC = Path(__file__).parents[2] / "docs" / "reply-format.md"
+TOO_LONG_FOR_A_TABLE = {
+    "huge_integer": f'<think>t</think><tool_call>[{{"x": {"9" * 401}}}]</tool_call>',
+    "too_deep": f"<think>t</think><tool_call>{'[' * 65}",
+    "too_long": "x" * (MAX_CHARS + 1),
+}
+DEEDS = {"calls": "runs the calls", "answer": "takes the answer", "unusable": "complains"}
+
+
+def documented_faults() -> list[tuple[str, str, str]]:
+    """Rows of the table in docs/reply-format.md: fault, example, what the runtime does."""
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| ([\w ]+) \| 0 \|$", FORMAT_DOC.read_text(), re.M)
+    return [
+        (fault, TOO_LONG_FOR_A_TABLE.get(fault, example.strip("`")), deed)
+        for fault, example, deed in rows
+    ]
+
+
+def test_every_fault_is_documented() -> None:
+    assert [fault for fault, _, _ in documented_faults()] == list(get_args(Fault))
+
+
+@pytest.mark.parametrize(("fault", "example", "deed"), documented_faults())
+def test_the_documented_examples_are_true(fault: str, example: str, deed: str) -> None:
+    reply = parse(example)
+    assert fault in reply.faults
+    if fault != "too_long":
+        assert reply.faults == (fault,)
+        assert DEEDS[verdict(reply)] == deed
+    assert score(example, tools=(), target=NoCall()).value == 0.0

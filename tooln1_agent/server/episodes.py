@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tool_registry.calls import ToolCall
+from tooln1_agent.equality import canonical_call
 from tooln1_agent.messages import Message
 from tooln1_agent.replay.store import ReplayStore
-from tooln1_agent.reward import canonical_call
 
 
 def episode_of(store: ReplayStore, messages: Sequence[Message], *, principal: str) -> str | None:
