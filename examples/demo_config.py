@@ -10,7 +10,7 @@ from pathlib import Path
 class FeedbackMix:
     """What simulated people do after an answer; what is left over is silence."""
 
-    speaks: float = 0.42
+    speaks: float = 0.55
     """Share of the people who give feedback at all."""
     accepts: float = 0.5
     """Share of those who, seeing a right answer, accept it; the others write down the calls."""
@@ -32,11 +32,11 @@ class DemoConfig:
     seed: int = 7
     """Decides the requests, who speaks and the rollouts."""
     model: str = "seed"
-    requests: int = 640
+    requests: int = 480
     """Requests of live traffic before training."""
     agent_share: float = 0.3
     """Share of the traffic in agent mode (the server runs the tools)."""
-    concurrency: int = 8
+    concurrency: int = 24
     """Most requests under way at once."""
     feedback: FeedbackMix = field(default_factory=FeedbackMix)
     eval_requests: int = 200
@@ -47,7 +47,9 @@ class DemoConfig:
     """Different requests of the trickle; after the last one they begin again."""
     steps: int = 40
     """Optimizer steps of GRPO."""
-    more_retrain_flags: tuple[str, ...] = ("--max-tokens", "128", "--time-limit", "5m")
+    training_time: str = "4m"
+    """Training stops after the step in which this is over."""
+    more_retrain_flags: tuple[str, ...] = ("--max-tokens", "96", "--checkpoint-every", "10")
     """More flags for `tooln1-agent retrain`."""
     promote_anyway: bool = False
     """Promote a candidate that the gate did not pass: only where a run is too small to judge."""
@@ -78,7 +80,17 @@ class DemoConfig:
         """What `tooln1-agent retrain` is told."""
         places = ("--store", str(self.store), "--out", str(self.adapters))
         numbers = ("--steps", str(self.steps), "--seed", str(self.seed))
-        return ("--model", self.model, *places, *numbers, *self.more_retrain_flags)
+        limits = ("--time-limit", self.training_time, "--precision", fast_precision())
+        return ("--model", self.model, *places, *numbers, *limits, *self.more_retrain_flags)
+
+
+def fast_precision(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return bfloat16 where the processor multiplies in it, else float32."""
+    try:
+        flags = cpuinfo.read_text(encoding="utf-8")
+    except OSError:
+        return "float32"
+    return "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
 
 
 def fast(config: DemoConfig) -> DemoConfig:

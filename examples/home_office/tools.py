@@ -117,17 +117,17 @@ def dim_lights(corner: Literal["study", "hallway", "attic"], percent: int) -> st
 
 
 @tool
-def chase_debtor(debtor: str, debt_ref: str, wording: str = "") -> str:
+def chase_debtor(debtor: str, debt_no: str, wording: str = "") -> str:
     """Chase a debtor.
 
     Args:
         debtor: Name of the debtor
-        debt_ref: Number of the debt
+        debt_no: Number of the debt
         wording: What to write
     """
-    if not debt_ref.startswith("#"):
-        raise ToolRetry(f"there is no debt {debt_ref!r}")
-    return OFFICE.note(f"Wrote to {debtor} about {debt_ref}.")
+    if not debt_no.startswith("#"):
+        raise ToolRetry(f"there is no debt {debt_no!r}")
+    return OFFICE.note(f"Wrote to {debtor} about {debt_no}.")
 
 
 TOOLS = (

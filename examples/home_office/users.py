@@ -53,11 +53,11 @@ _ERRANDS = (
             "It is too bright, dim the lights in the {corner} to {percent} percent.",
             "In the {corner} the lights should dim to {percent} percent."),
            ("Would you please dim the lights in the {corner}?",)),
-    Errand("chase_debtor", {"debtor": "person", "debt_ref": "ident", "wording": "text"},
-           ("Would you please chase the debtor {debtor} about {debt_ref}?",
-            "We must chase debtor {debtor}, debt {debt_ref}, and write \"{wording}\".",
-            "A debtor to chase: {debtor}, debt no. {debt_ref}.",
-            "Debt {debt_ref} is overdue, chase {debtor} with the words '{wording}'."),
+    Errand("chase_debtor", {"debtor": "person", "debt_no": "ident", "wording": "text"},
+           ("Would you please chase the debtor {debtor} about {debt_no}?",
+            "We must chase debtor {debtor}, debt {debt_no}, and write \"{wording}\".",
+            "A debtor to chase: {debtor}, debt no. {debt_no}.",
+            "Debt {debt_no} is overdue, chase {debtor} with the words '{wording}'."),
            ("Would you please chase the debtor {debtor}?",)),
 )  # fmt: skip
 

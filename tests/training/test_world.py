@@ -16,8 +16,9 @@ from tooln1_agent.reward import judge, score
 from trainer.seed.deployment import Deployment
 from trainer.seed.phrasing import CHAT, FRAMES
 from trainer.seed.pottery import POTTERY
+from trainer.seed.tools import make_family
 from trainer.seed.values import Conventions, Value, draw, spell
-from trainer.seed.words import ENUMS, NOUNS, PARAMS, VERBS
+from trainer.seed.words import RESERVED
 from trainer.seed.world import Episode, draw_episode
 
 DEPLOYMENTS = pytest.mark.parametrize(
@@ -94,21 +95,24 @@ def test_a_stated_type_is_stronger_than_a_convention(
 
 
 @DEPLOYMENTS
-def test_a_deployment_shares_no_name_with_the_training_world(deployment: Deployment) -> None:
-    verbs = {verb.replace(" ", "_") for group in VERBS for verb in group}
-    params = {name for names in PARAMS.values() for name in names} | set(ENUMS)
-    for spec in deployment.tools:
-        verb, noun = spec.name.split("_", 1)
-        assert verb not in {group[0] for group in VERBS}
-        assert verb not in verbs or noun not in NOUNS
-        assert noun not in NOUNS
-        for param in spec.parameters["properties"]:
-            assert param not in params
-            assert not any(param == f"{noun}_{name}" for noun in NOUNS for name in params)
-    seen = [spec for episode in episodes(200) for spec in episode.tools]
-    assert not {spec.name for spec in deployment.tools} & {spec.name for spec in seen}
-    used = {name for spec in seen for name in spec.parameters["properties"]}
-    assert not used & {name for s in deployment.tools for name in s.parameters["properties"]}
+def test_every_name_of_a_deployment_is_kept_from_the_training_world(deployment: Deployment) -> None:
+    names = {spec.name for spec in deployment.tools}
+    names |= {name for spec in deployment.tools for name in spec.parameters["properties"]}
+    assert names <= RESERVED
+
+
+def test_the_training_world_never_draws_a_reserved_name() -> None:
+    rng = random.Random(1)
+    pairs = [name.split("_") for name in RESERVED if name.count("_") == 1]
+    for verb, noun in pairs:
+        for _ in range(20):
+            family = make_family(
+                rng, (verb,), noun, conventions=Conventions(), spelling="described"
+            )
+            assert family.name not in RESERVED
+    drawn = [spec for episode in episodes(300) for spec in episode.tools]
+    used = {name for spec in drawn for name in spec.parameters["properties"]}
+    assert not RESERVED & (used | {spec.name for spec in drawn})
 
 
 @DEPLOYMENTS

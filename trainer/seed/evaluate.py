@@ -6,19 +6,21 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from tool_registry.tool import ToolSpec
 from tooln1_agent.codec import Codec
+from tooln1_agent.engines.local.generate import Row, sample_rows
+from tooln1_agent.engines.local.model import load_base
 from tooln1_agent.examples import Exact, NoCall
-from tooln1_agent.messages import Message
+from tooln1_agent.messages import Message, Sampling
 from tooln1_agent.prompt import render
 from tooln1_agent.reward import score
 from trainer.seed.deployment import Deployment
 from trainer.seed.world import Disclosure, draw_episode
+
+_MAX_TOKENS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,38 +38,29 @@ class Seed:
 
     def __init__(self, directory: Path) -> None:
         self.codec = Codec.load(directory)
-        self.model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-        self.model.eval()
+        self.model = load_base(directory)
 
-    @torch.no_grad()
     def replies(
-        self, probes: Sequence[Probe], *, temperature: float = 0.0, batch: int = 32
+        self, probes: Sequence[Probe], *, temperature: float = 0.0, batch: int = 64
     ) -> list[str]:
         """Return one completion for each probe: greedy, or sampled at a temperature."""
-        order = sorted(range(len(probes)), key=lambda i: len(self._prompt(probes[i])))
+        sampling = Sampling(temperature=temperature, max_tokens=_MAX_TOKENS)
+        prompts = [self.codec.encode(render(probe.messages, probe.tools)) for probe in probes]
+        generator = torch.Generator().manual_seed(0)
+        order = sorted(range(len(probes)), key=lambda i: (len(prompts[i]), i))
         texts = [""] * len(probes)
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
-            prompts = [self._prompt(probes[i]) for i in chosen]
-            width = max(map(len, prompts))
-            pad = self.model.config.pad_token_id
-            ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts])
-            mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-            sampling = (
-                {"do_sample": True, "temperature": temperature, "top_k": 0}
-                if temperature
-                else {"do_sample": False}
+            samples = sample_rows(
+                self.model,
+                [Row(prompts[i], sampling) for i in chosen],
+                end_id=self.codec.end_id,
+                pad_id=self.codec.end_id,
+                generator=generator,
             )
-            out = self.model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=200, **sampling
-            )
-            for i, row in zip(chosen, out[:, width:].tolist(), strict=True):
-                end = row.index(self.codec.end_id) + 1 if self.codec.end_id in row else len(row)
-                texts[i] = self.codec.decode(row[:end])
+            for i, sample in zip(chosen, samples, strict=True):
+                texts[i] = self.codec.decode(sample.ids)
         return texts
-
-    def _prompt(self, probe: Probe) -> list[int]:
-        return self.codec.encode(render(probe.messages, probe.tools))
 
 
 def world_probes(seed: int, count: int, *, disclosure: Disclosure) -> list[Probe]:

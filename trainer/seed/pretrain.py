@@ -28,10 +28,10 @@ from trainer.seed.world import draw_episode
 class PretrainConfig:
     """One training run of the seed model; its fields are the recipe."""
 
-    steps: int = 4000
+    steps: int = 3600
     """Optimizer steps; the last `decay` share of them lowers the learning rate to zero."""
     seed: int = 1
-    vocab_size: int = 2048
+    vocab_size: int = 3328
     hidden: int = 256
     layers: int = 5
     heads: int = 4
@@ -143,7 +143,7 @@ def model_config(config: PretrainConfig, codec: Codec) -> Qwen3Config:
 
 def round_at(config: PretrainConfig, codec: Codec, step: int) -> list[Batch]:
     """Return the batches of the round that starts at a step: a pure function of both."""
-    stages = ((0.02, 1), (0.06, 2), (0.12, 4), (1.0, 5))
+    stages = ((0.02, 1), (0.06, 2), (0.12, 4), (0.25, 5), (1.0, 7))
     progress = min(1.0, step / config.steps)
     return draw_round(
         random.Random(f"{config.seed} {step}"),

@@ -1,8 +1,8 @@
 """The seed model's tokenizer: byte-level BPE with spaces, digits and JSON joints apart.
 
 A word is the same token after a space, a quote or an underscore, so copying a value from a request
-into a call is copying tokens. What a prompt repeats word for word (the template, the joints of a
-JSON Schema) is one token each.
+into a call is copying tokens. The words of the seed world are one token each, and so is what a
+prompt repeats word for word (the template, the joints of a JSON Schema); other words are pieces.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tooln1_agent.prompt import Segment
+from trainer.seed.words import vocabulary
 
 CONTROL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>",
@@ -60,23 +61,32 @@ _CALL = (
 _JOINTS = tuple(
     sorted(set(_TEMPLATE + _SCHEMA + _TYPED + _CALL), key=lambda text: (-len(text), text))
 )
+_WHOLE = (*_JOINTS, *sorted(vocabulary()))
+"""What is one token whatever the BPE learns."""
 
 _WORDS = r"\p{Lu}?\p{Ll}+|\p{L}|\p{N}|\s|[^\s\p{L}\p{N}]"
 """A word with at most one capital, else single letters, digits, spaces and signs."""
 
 
-def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 3328) -> Tokenizer:
     """Train the BPE on texts (without control tokens) and return the finished tokenizer."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = _pre_tokenizer()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(CONTROL) - len(_JOINTS),
+        vocab_size=vocab_size,  # more merges than will fit beside the whole words
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     cut = re.compile("|".join(map(re.escape, (*CONTROL, *_JOINTS))))
-    tokenizer.train_from_iterator((cut.sub(" ", text) for text in texts), trainer)
-    return _with_joints(tokenizer, vocab_size)
+    known = frozenset(_WHOLE)
+    pieces = (
+        word
+        for text in texts
+        for word in re.findall(r"[^\W\d_]+", cut.sub(" ", text))
+        if word not in known
+    )
+    tokenizer.train_from_iterator(pieces, trainer)
+    return _with_whole(tokenizer, vocab_size)
 
 
 def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
@@ -120,19 +130,26 @@ def _escape(text: str) -> str:
     return re.sub(r"([\[\]{}().|?*+^$\\])", r"\\\1", text)
 
 
-def _with_joints(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
-    """Add each joint as a whole word of the BPE vocabulary, then the control tokens after it."""
+def _with_whole(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
+    """Number bytes, joints and words, then as many merges as fit, then the control tokens."""
     data: dict[str, Any] = json.loads(tokenizer.to_str())
     model = data["model"]
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    for joint in _JOINTS:
-        ((spelled, _),) = byte_level.pre_tokenize_str(joint)
-        model["vocab"].setdefault(spelled, len(model["vocab"]))
+    whole = [byte_level.pre_tokenize_str(text)[0][0] for text in _WHOLE]
+    entries = dict.fromkeys([*sorted(pre_tokenizers.ByteLevel.alphabet()), *whole])
+    room = vocab_size - len(CONTROL)
+    merges: list[Any] = []
+    for pair in model["merges"]:
+        if len(entries) == room:
+            break
+        merges.append(pair)
+        entries["".join(pair)] = None
+    if len(entries) < room:
+        raise ValueError(f"{room - len(entries)} ids are left unused: train on more text")
+    model["vocab"] = {text: number for number, text in enumerate(entries)}
+    model["merges"] = merges
     model["ignore_merges"] = True
     full = Tokenizer.from_str(json.dumps(data))
     full.decoder = decoders.ByteLevel()
-    spare = vocab_size - len(CONTROL) - full.get_vocab_size()
-    if spare:
-        raise ValueError(f"{spare} ids are left unused: train on more text")
     full.add_special_tokens(list(CONTROL))
     return full

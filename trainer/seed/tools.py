@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from trainer.seed.values import Conventions, Kind, coined, word
-from trainer.seed.words import ADJECTIVES, ENUMS, NOUNS, PARAMS, VERBS
+from trainer.seed.words import ADJECTIVES, ENUMS, NOUNS, PARAMS, RESERVED, VERBS
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def draw_noun(rng: random.Random) -> str:
 
 
 def _free_name(rng: random.Random) -> str:
-    return coined(rng) if rng.random() < 0.7 else word(rng).replace(" ", "_")
+    return coined(rng) if rng.random() < 0.05 else word(rng).replace(" ", "_")
 
 
 def make_family(
@@ -140,6 +140,8 @@ def make_family(
     if style > 0.92:
         head, *rest = name.split("_")
         name = head + "".join(part.title() for part in rest)
+    elif name in RESERVED:
+        name = f"{noun}_{named}"
     verb = rng.choice(verbs)
     article = rng.choice(("a", "the", "one"))
     description = f"{verb[0].upper()}{verb[1:]} {article} {words}{rng.choice(('.', '.', ''))}"
@@ -163,7 +165,7 @@ def _draw_slots(
     slots: list[Slot] = []
     for index, kind in enumerate(kinds):
         slot = _draw_slot(rng, kind, noun, required=index == 0 or rng.random() < 0.7)
-        if any(slot.name == other.name for other in slots):
+        if slot.name in RESERVED or any(slot.name == other.name for other in slots):
             continue
         if described or not slot.is_telling:
             slot = _describe(rng, slot, noun, conventions, spelling)

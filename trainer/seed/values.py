@@ -129,7 +129,7 @@ def twelve_hours(clock: dt.time) -> str:
 
 def word(rng: random.Random) -> str:
     """Draw a lower-case word: mostly common English, at times an invented one."""
-    if rng.random() < 0.3:
+    if rng.random() < 0.08:
         return coined(rng)
     return rng.choice(COMMON_WORDS if rng.random() < 0.7 else NOUNS).replace("_", " ")
 
@@ -176,21 +176,18 @@ def invented(rng: random.Random, syllables: int = 0) -> str:
 
 def person(rng: random.Random) -> str:
     """Draw a first name and a surname, either of them invented at times."""
-    first = invented(rng, 2).title() if rng.random() < 0.2 else rng.choice(FIRST_NAMES)
-    last = invented(rng).title() if rng.random() < 0.35 else rng.choice(LAST_NAMES)
+    first = invented(rng, 2).title() if rng.random() < 0.05 else rng.choice(FIRST_NAMES)
+    last = invented(rng).title() if rng.random() < 0.07 else rng.choice(LAST_NAMES)
     return f"{first} {last}"
 
 
 def _place(rng: random.Random) -> str:
-    return invented(rng).title() if rng.random() < 0.35 else rng.choice(CITIES)
+    return invented(rng).title() if rng.random() < 0.07 else rng.choice(CITIES)
 
 
 def _text(rng: random.Random) -> str:
     words = " ".join(word(rng) for _ in range(rng.choice((1, 2, 2, 3, 4))))
-    style = rng.random()
-    if style < 0.5:
-        return words
-    return words.title() if style < 0.6 else words[0].upper() + words[1:]
+    return words if rng.random() < 0.85 else words[0].upper() + words[1:]
 
 
 def _code(rng: random.Random) -> str:

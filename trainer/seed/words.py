@@ -1,6 +1,7 @@
 """The vocabulary of the seed world: verbs, nouns, parameter names, people, places.
 
-Deployments (`trainer.seed.deployment`, `examples/`) use words that are not in these tables.
+Deployments (`trainer.seed.deployment`, `examples/`) put these words together to names that the
+world never draws (`RESERVED`).
 """
 
 from __future__ import annotations
@@ -321,35 +322,100 @@ CITIES = _table(
 
 COMMON_WORDS = _table(
     """
-    about above after again air all also always apple area arm army away baby back bad ball bank
-    base basket bath bear beautiful bed before begin bell belt best better big bird black block
-    blood blue body bone both bottom brain branch brave breakfast bright brother brown brush
-    business busy butter button buyer camp can care castle center chain chance change cheap
-    child choice church circle city clear clever climb close cloth cloud cold common copper
-    corner cotton country cover cow cream crime cross cry dark daughter day dead deep degree
-    dinner direction dirty distance dream drink drive dry dust early earth east easy edge egg
-    eight electric empty end energy enough equal evening every example eye face fact fall family
-    famous far fast father fear feather feet fifty fight fire fish five flag flat flight floor
-    fold food foot force forest fork four free fresh friend front fruit full funny future girl
-    glass gold good grain grass great green grey ground group guest hair half hand happy hard
-    head health heart heat heavy help high history hole holiday honey hope horn hot hour house
-    human hundred ice idea inside iron island jelly join joke jump kind king kitchen knee land
-    language large late laugh laundry law leaf left leg lemon letter level lift line lion little
-    long loud love low luggage lunch luck man market meat middle milk mind minute mirror money
-    month moon morning mother motion mouth music nail name nation near neck needle nerve nest
-    night nine noise north nose number nut ocean oil onion orange other outside owner pain pair
-    pan paper past peace pen pepper piece pig pillow place pleasure pocket point porter potato
-    power present price prize quiet rain range reason red rest rice right rise river rock room
-    root rope round rub rule safe salt sand school science sea secret self sense seven sheep
-    silk silver simple sister six skin sky sleep small smell smile smoke smooth snow social
-    society soft son sound south space spring square star steam steel step stone straight
-    street strong sugar sun support sweet swim system tail tall taste ten theory thick thin
-    thing thousand three thumb thunder time tin tired toe together tomorrow tongue tooth top
-    total touch tour towel tower town trade travel trouble true two umbrella under unit value
-    velvet view village voice waiter wake walk war warm waste water wave way week weight west
-    wheel white wide wife wild wind wing winter wire woman word work world worm wool year yellow
-    young zero blanket chef concierge lobby lounge pool sauna suite welcome arrival cottage
-    dining menu minibar night pantry reception sheet stay terrace transfer wakeup zone
+    able about above actor addressee adult advice after again age agree aim air all also always
+    anger angle answer apple apron arch area arm army arrival arrow artist ash attic auto awake
+    away axe baby back bacon bad bag bake ball bamboo band bank bark barn base basket bath beam
+    bean bear beautiful bed bee beer before begin bell belt bench berry best better big bike
+    bird bitter black blade blanket blend blind block blood blow blue board body boil bold bolt
+    bone boot borrow borrower both bottom bow bowl brain branch brass brave breakfast breath
+    brick bright brother brown brush bucket bulb burn bush business busy butter button buyer
+    cabin callback caller camel camp can candy canvas cap care cart carve cash castle cat cave
+    cellar center chain chalk chance change charm chase cheap cheek chef chest child chin choice
+    church circle city clay clean clear clerk clever cliff climb close cloth cloud coal coast
+    coin cold collar comb common concierge cook copper cord cork corn corner costume cottage
+    cotton count country courier cover cow crack craft crayon cream crew crime crisp cross crown
+    cry curl curtain cushion dark daughter dawn day dead deal debt debtor deep deer degree
+    desert dial dice diet dig dim dining dinner direction dirty dish distance dive doll donkey
+    dot dough drag drawer dream drift drill drink drive driven drop drum dry duck dust duty
+    eagle early earring earth earthenware east easy edge egg eight elbow elder electric empty
+    end energy engine enough equal evening every evil example exit eye fabric face fact fairy
+    fall family famous fan far fashion fast father fault fear feather feet fern ferry fetch
+    fever fifty fig fight filing fire firing fish five flag flame flat flavor flight flock floor
+    flour fog fold folk food foot force forest fork four fox frame free fresh friend frog front
+    frost fruit fuel full funny fur future gallon game garlic gas gate gem ghost giant ginger
+    girl glass glaze globe glove glue goat gold good goose grain grams grape grass gravel great
+    green grey grip ground group guard guest guitar gum hail hair half hallway hammer hand
+    handle happy harbor hard hat hay head heads health heart heat heavy heel held help hen herb
+    hero high hill hint history hobby hole holiday honey hood hook hope horn host hot hour house
+    hug human hundred hunt hurry ice idea ignition ink inn insect inside invite iron island
+    ivory jam jar jaw jazz jelly jet jewel join joke jot juice jump jungle keen kettle kick kid
+    kiln kilometers kilos kind king kitchen kite knead knee knight knob knot lace ladder lake
+    lamb lamp land lane language large latch late laugh laundry law lawn lazy leaf leather left
+    leg lemon lend lens letter level lid lift lights lily line linen lion lip little liver lobby
+    lobster long loop lord loud lounge love low luck luggage lunch lung magic maid man mango
+    marble market mask mast maze meat medal melon menu mercy mice middle mileage milk mind
+    minibar mint minute mirror mix mold money month mood moon morning moss moth mother motion
+    mouth mud mug mule museum mushroom music nail name nation nature navy near neck needle
+    nephew nerve nest niece night nine noise noodle north nose number nurse nut oak oat ocean
+    odd oil olive onion opera orange orbit organ other outside overdue overnight owl owner
+    oyster pack packs pain paint pair palace palm pan pantry paper parade parcel parent parrot
+    partner past paste patch peace peach pear pebble pen pepper percent piano pick pickle pie
+    piece pig pillow pilot pine pink pipe pirate pizza place plain planet pleasure plot plum
+    pocket point pond pony pool poor porcelain port porter potato potter pottery power praise
+    present price prince prize proud pump pupil puppy purple purse push quarter queen quiet
+    quilt rabbit radio rag rail rain range raw razor reason rebel reception red refill rescue
+    reserve rest restock ribbon rice ride rifle right ring ripe rise risk rival river roast rob
+    robe rock rocket roll room root rope rough round royal rub rude rug ruin rule rush saddle
+    safe sail salad salt sand sauce sauna scale scarf school science scissors scout screw sea
+    seal secret seed self sense seven shade shadow shark sheep sheet shell shine shock shop
+    shore shoulder shovel shy sight silk silver simple sink sister six skate skill skin skirt
+    sky sleep slice slide slope small smell smile smoke smooth snail snake snow soap social
+    society sock soft soil soldier son sort sound sour south space spark spice spider spin
+    splash sponge spot spray spring square stable stair stamp star stationery stay steam steel
+    steep step stew stick stir stone stoneware storm stove straight straw street stripe strong
+    study stuff sugar suite sun supply support swan sweet swim swing sword system tail tailor
+    talk tall tame tank tape taste tea tear temple ten tender terrace theory thick thief thin
+    thing thousand thread three throat throne thumb thunder tide tiger tile time tin tip tired
+    toad toast toe together tomato tomorrow ton tongue tool tooth top torch total touch tour
+    towel tower town toy track trade transfer trap travel tray treasure tribe trick trip trouble
+    true trumpet tube tunnel turkey turtle tutor twig twin two umbrella uncle under uniform unit
+    urn valley value van vase vein velvet verse vest view village vine violin visit voice wagon
+    waiter wake wakeup walk wall wallet wander war warm wash waste water wave wax way wealth
+    weapon weave wedding week weight welcome west whale wheat wheel whip whisper whistle white
+    wide widow width wife wild wind wing winter wire wise wizard wolf woman wonder wool word
+    wording work workshop world worm worry wound wrap wrapped wrist yard yarn year yellow young
+    zebra zero zone
     """
 )
-"""Plain words for titles, notes and lists; they also put common English into the tokenizer."""
+"""Plain words for titles, notes and lists, and for names that say nothing of their use."""
+
+RESERVED = frozenset(
+    _table(
+        """
+        hail_courier addressee courier_city fetch_day book_callback caller dial_day talk_time
+        restock_stationery supply packs rush jot_mileage kilometers driven_city drive_day
+        dim_lights corner percent chase_debtor debtor debt_no wording
+        fire_kiln kiln firing_day ignition_hour overnight mix_glaze potter grams shade
+        reserve_wheel wheel_day wheel_hour knead_clay kilos clay_sort host_workshop tutor held_in
+        workshop_day heads wrap_mug mug_no wrapped_for ribbon lend_mold mold_no borrower back_day
+        ring_potter to_say
+        """
+    )
+)
+"""Names of tools and parameters that only deployments have: the world never draws them."""
+
+
+def vocabulary() -> frozenset[str]:
+    """Return every word of the tables, as the tokenizer holds it: one token each.
+
+    Verbs also stand there with a capital, since they open sentences, and names also without one,
+    since some houses write them small.
+    """
+    asked = [word for group in VERBS for verb in group for word in verb.split()]
+    things = [part for noun in (*NOUNS, *ADJECTIVES) for part in noun.split("_")]
+    params = [part for names in PARAMS.values() for name in names for part in name.split("_")]
+    choices = [part for choice in (*ENUMS, *sum(ENUMS.values(), ())) for part in choice.split("_")]
+    names = [*FIRST_NAMES, *LAST_NAMES, *CITIES]
+    small = [*asked, *things, *params, *choices, *COMMON_WORDS, *map(str.lower, names)]
+    kept = [part for name in RESERVED for part in name.split("_")]
+    return frozenset([*small, *kept, *names, *map(str.title, asked)])
