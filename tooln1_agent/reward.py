@@ -95,6 +95,8 @@ def _judge_exact(
     tools: Sequence[ToolSpec],
     alternatives: Sequence[Sequence[ToolCall]],
 ) -> Reward:
+    if any(_are_identical(calls, way) for way in alternatives):
+        return RIGHT
     specs = {spec.name: spec for spec in tools}
     made = Counter(canonical_call(call, specs) for call in calls)
     wanted = [Counter(canonical_call(call, specs) for call in way) for way in alternatives]
@@ -106,3 +108,11 @@ def _judge_exact(
     if all(names != sorted(call.name for call in way) for way in alternatives):
         return Reward(0.0, "calls: other tools were expected")
     return Reward(0.0, "calls: other arguments were expected")
+
+
+def _are_identical(calls: Sequence[ToolCall], way: Sequence[ToolCall]) -> bool:
+    """Whether the calls are the same down to their spelling: the quick answer, mostly."""
+    return len(calls) == len(way) and all(
+        call.name == other.name and repr(call.arguments) == repr(other.arguments)
+        for call, other in zip(calls, way, strict=True)
+    )
