@@ -2,10 +2,11 @@
 
 python benchmarks/parse_reward.py [--data FILE.jsonl.gz] [--json]
 
-The data are benchmark rows (BFCL's, say) with `bfcl_possible_answers`, the first acceptable value of
-each argument making the reply; without a file, replies of the seed world. Both sides judge the same texts in the same process, in turn; a
-figure is the median over rounds. The plain loop names no faults, checks no grammar beyond the tags,
-and compares dictionaries: it is the least that a reward can do.
+The data are benchmark rows (BFCL's, say) with `bfcl_possible_answers`, the first acceptable value
+of each argument making the reply; without a file, replies of the seed world. Both sides judge the
+same texts in the same process, in turn; a figure is the median over rounds. The plain loop names
+no faults, checks no grammar beyond the tags, and compares dictionaries: it is the least that a
+reward can do.
 """
 
 from __future__ import annotations
