@@ -45,11 +45,11 @@ class DemoConfig:
     """Requests a second that go on while training and swap take place."""
     trickle_requests: int = 300
     """Different requests of the trickle; after the last one they begin again."""
-    steps: int = 40
+    steps: int = 50
     """Optimizer steps of GRPO."""
     training_time: str = "4m"
     """Training stops after the step in which this is over."""
-    more_retrain_flags: tuple[str, ...] = ("--max-tokens", "96", "--checkpoint-every", "10")
+    more_retrain_flags: tuple[str, ...] = ("--max-tokens", "96", "--checkpoint-every", "10", "--threads", "2")
     """More flags for `tooln1-agent retrain`."""
     promote_anyway: bool = False
     """Promote a candidate that the gate did not pass: only where a run is too small to judge."""
