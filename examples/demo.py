@@ -1,6 +1,6 @@
 """The whole loop with real processes: serve, log, label, retrain, gate, swap, report.
 
-python -m examples.demo            # six to seven minutes on two CPU cores
+python -m examples.demo            # seven to eight minutes on two CPU cores
 python -m examples.demo --fast     # every step in small; learns next to nothing
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class FeedbackMix:
 
 @dataclass(frozen=True, slots=True)
 class DemoConfig:
-    """How much of everything; the defaults take six to seven minutes on two CPU cores."""
+    """How much of everything; the defaults take seven to eight minutes on two CPU cores."""
 
     out: Path = Path("demo-out")
     """Where everything is written; what an earlier run left there is removed."""
@@ -49,7 +50,7 @@ class DemoConfig:
     """Optimizer steps of GRPO."""
     training_time: str = "4m"
     """Training stops after the step in which this is over."""
-    more_retrain_flags: tuple[str, ...] = ("--max-tokens", "96", "--checkpoint-every", "10", "--threads", "2")
+    more_retrain_flags: tuple[str, ...] = ("--max-tokens", "96", "--checkpoint-every", "10")
     """More flags for `tooln1-agent retrain`."""
     promote_anyway: bool = False
     """Promote a candidate that the gate did not pass: only where a run is too small to judge."""
@@ -80,7 +81,8 @@ class DemoConfig:
         """What `tooln1-agent retrain` is told."""
         places = ("--store", str(self.store), "--out", str(self.adapters))
         numbers = ("--steps", str(self.steps), "--seed", str(self.seed))
-        limits = ("--time-limit", self.training_time, "--precision", fast_precision())
+        threads = ("--threads", str(min(2, os.cpu_count() or 1)))
+        limits = ("--time-limit", self.training_time, "--precision", fast_precision(), *threads)
         return ("--model", self.model, *places, *numbers, *limits, *self.more_retrain_flags)
 
 
