@@ -13,6 +13,7 @@ ToolN1Error
 ├── LabelRefused         a label is not allowed or makes no sense for its turn
 ├── AdapterError         an adapter is missing, damaged, or for another base
 └── DataError            a line of an imported file does not have the declared form
+    └── RowRefused       one row gives no example; carries `reason`, by which rows are counted
 
 What a model or a tool gets wrong never raises: it is a fault, a failed result or a reward of 0.
 """
@@ -82,3 +83,11 @@ class AdapterError(ToolN1Error):
 
 class DataError(ToolN1Error):
     """A line of an imported file is not of the declared form."""
+
+
+class RowRefused(DataError):
+    """One row of a data set gives no example; importing goes on with the next."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {detail}" if detail else reason)

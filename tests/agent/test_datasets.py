@@ -12,7 +12,13 @@ import pytest
 
 from tests.agent.records import NOW, after, answer, asked, call, calling, turn
 from tool_registry import ToolCall
-from tooln1_agent.datasets import BenchmarkRow, import_rows, label_from_rows, read_benchmark
+from tooln1_agent.datasets import (
+    BenchmarkRow,
+    Skipped,
+    import_rows,
+    label_from_rows,
+    read_benchmark,
+)
 from tooln1_agent.errors import DataError
 from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, PossibleCall
 from tooln1_agent.replay.store import ReplayStore
@@ -162,7 +168,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_an_imported_row_is_an_example(tmp_path: Path, store: ReplayStore) -> None:
     found = row(tmp_path)
     report = import_rows(store, [found], now=NOW)
-    assert (report.added, report.known, report.refused) == (1, 0, {})
+    assert (report.added, report.known, report.skipped) == (1, 0, {})
     (example,) = store.examples().examples
     assert (example.messages, example.tools) == (found.messages, found.tools)
     assert (example.target, example.source) == (found.target, "dataset")
@@ -185,8 +191,30 @@ def test_a_row_whose_target_cannot_be_right_is_reported_and_left_out(
     wrong = row(tmp_path, expected=[{"name": "geo.weather", "arguments": {"city": [3]}}])
     report = import_rows(store, [wrong])
     assert report.added == 0
-    assert "'geo.weather' do not fit" in report.refused["row-1"]
+    assert report.skipped == {"the target does not fit the tools": 1}
+    (skipped,) = report.first_skipped
+    assert skipped.place == "row-1"
+    assert "'geo.weather' do not fit" in skipped.detail
     assert store.count() == 0
+
+
+def test_an_import_that_was_cut_short_is_finished_by_the_next(
+    tmp_path: Path, store: ReplayStore
+) -> None:
+    found = row(tmp_path)
+    import_rows(store, [found], now=NOW)
+    (whole,) = store.interactions()
+    with ReplayStore(":memory:") as cut:
+        cut.begin(whole)  # and then the machine stopped, before the label
+        assert import_rows(cut, [found], now=after(1)).added == 1
+        assert len(cut.labels()) == 1
+
+
+def test_only_the_first_skipped_rows_are_kept_but_all_are_counted(store: ReplayStore) -> None:
+    rows = (Skipped("a plain answer", "step 1", f"line {n}") for n in range(1000))
+    report = import_rows(store, rows)
+    assert report.skipped == {"a plain answer": 1000}
+    assert [skipped.place for skipped in report.first_skipped] == [f"line {n}" for n in range(5)]
 
 
 # Labelling traffic

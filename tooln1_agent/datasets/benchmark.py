@@ -8,36 +8,23 @@ acceptable values; under `exact` that list has one element. Other keys are ignor
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from tool_registry.calls import ToolCall
 from tool_registry.errors import InvalidTool
 from tool_registry.tool import ToolSpec
-from tooln1_agent.errors import DataError
+from tooln1_agent.datasets.entries import read_entries
+from tooln1_agent.datasets.rows import BAD_TOOL, NOT_OF_FORM, BenchmarkRow, Skipped
+from tooln1_agent.errors import DataError, RowRefused
 from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, PossibleCall, Target
 from tooln1_agent.messages import Message
 
 _KEYS = ("id", "source", "category", "messages", "tools", "expected", "match")
-
-
-class BenchmarkRow(BaseModel):
-    """One prompt of a benchmark and what the right reply calls."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    source: str
-    category: str
-    messages: tuple[Message, ...]
-    tools: tuple[ToolSpec, ...]
-    target: Target
 
 
 def read_benchmark(path: str | Path) -> Iterator[BenchmarkRow]:
@@ -46,38 +33,37 @@ def read_benchmark(path: str | Path) -> Iterator[BenchmarkRow]:
     Raises:
         DataError: the file cannot be read, or a line is not of the form; names file and line.
     """
-    path = Path(path)
-    number = 0
+    for entry in read_entries(path):
+        where = f"{str(path)!r}, {entry.place}"
+        if isinstance(entry, Skipped):
+            raise DataError(f"{where}: {entry.detail}")
+        try:
+            row = benchmark_row(entry.value)
+        except RowRefused as error:
+            raise DataError(f"{where}: {error.detail}") from error
+        yield row
+
+
+def read_bfcl(entry: dict[str, Any]) -> Iterator[BenchmarkRow]:
+    """Yield the one row of an entry; raises `RowRefused`."""
+    yield benchmark_row(entry)
+
+
+def benchmark_row(entry: Any) -> BenchmarkRow:
+    """Read one row from its JSON value; raises `RowRefused`."""
     try:
-        with _open(path) as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _row(line, where=f"{str(path)!r}, line {number}")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(
-            f"cannot read {str(path)!r} after line {number}: {error}; expected JSON Lines in "
-            "UTF-8, with gzip if the name ends in .gz"
-        ) from error
-
-
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
-
-
-def _row(line: str, *, where: str) -> BenchmarkRow:
-    try:
-        return _build(json.loads(line))
+        return _build(entry)
     except KeyError as error:
         problem = f"the key {error.args[0]!r} is missing; expected {', '.join(_KEYS)}"
-        raise DataError(f"{where}: {problem}") from error
+        raise RowRefused(NOT_OF_FORM, problem) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise DataError(f"{where}: {place}: {first['msg']}") from error
-    except (ValueError, TypeError, RecursionError, InvalidTool) as error:
-        raise DataError(f"{where}: {error}") from error
+        raise RowRefused(NOT_OF_FORM, f"{place}: {first['msg']}") from error
+    except InvalidTool as error:
+        raise RowRefused(BAD_TOOL, str(error)) from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RowRefused(NOT_OF_FORM, str(error)) from error
 
 
 def _build(entry: Any) -> BenchmarkRow:

@@ -11,7 +11,7 @@ from tool_registry.errors import InvalidTool
 from tool_registry.tool import ToolSpec
 from tool_registry.validation import validate_arguments
 from tooln1_agent.errors import LabelRefused, UnknownRecord
-from tooln1_agent.examples import Exact, LabelEvent, Possible, Source
+from tooln1_agent.examples import Exact, LabelEvent, Possible, Source, Target
 from tooln1_agent.transcript import Interaction
 
 QUOTA_SOURCES: frozenset[Source] = frozenset({"correction", "feedback"})
@@ -46,7 +46,7 @@ def check_label(event: LabelEvent, interaction: Interaction) -> None:
             f"there is no {where}: it has {len(interaction.turns)} turns, counted from 0"
         )
     if event.verdict == "target":
-        problem = _target_problem(event, interaction.tools)
+        problem = target_problem(event.target, interaction.tools)
     elif not served:
         problem = "it was never served, so there is nothing to accept or reject; send a target"
     elif event.verdict == "accept":
@@ -61,8 +61,9 @@ def check_label(event: LabelEvent, interaction: Interaction) -> None:
         raise LabelRefused(f"cannot label {where} with {event.verdict!r}: {problem}")
 
 
-def _target_problem(event: LabelEvent, tools: Sequence[ToolSpec]) -> str | None:
-    match event.target:
+def target_problem(target: Target | None, tools: Sequence[ToolSpec]) -> str | None:
+    """Say why a target could not be right for these tools; None if it could."""
+    match target:
         case Exact(alternatives=ways):
             if not all(ways):
                 return "an alternative without calls; use a no_call target for that"
