@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 
 def write_whole(path: Path, text: str, *, scratch: Path | None = None) -> None:
@@ -27,6 +27,24 @@ def write_whole(path: Path, text: str, *, scratch: Path | None = None) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    sync_dir(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write that takes the place of `path` when the block ends, if it ends well.
+
+    Otherwise `path` stays as it was, and nothing is left of what was written.
+    """
+    temporary = path.parent / f".tmp-{os.getpid()}-{path.name}"
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     sync_dir(path.parent)
 
 

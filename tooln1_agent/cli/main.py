@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tool_registry.errors import ToolRegistryError
-from tooln1_agent.cli import adapters, gate, importing, labels, looking, serving
+from tooln1_agent.cli import adapters, exporting, gate, importing, labels, looking, serving
 from tooln1_agent.cli.plugins import CommandGroup, foreign_trainer
 from tooln1_agent.errors import ToolN1Error
 
@@ -48,6 +48,7 @@ def build() -> typer.Typer:
     app.command()(looking.stats)
     app.command()(looking.show)
     app.command("import")(importing.import_file)
+    app.command()(exporting.export)
     app.command()(gate.gate)
     app.add_typer(adapters.app, name="adapters")
     return app
