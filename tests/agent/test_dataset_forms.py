@@ -366,13 +366,13 @@ def test_odd_rows_at_the_top_do_not_condemn_a_file(tmp_path: Path) -> None:
     assert Counter(s.reason for s in skipped(found)) == {"broken JSON": 1, "not of this form": 10}
 
 
-def test_memory_does_not_grow_with_a_file_of_lines(tmp_path: Path) -> None:
+def test_lines_are_read_only_as_rows_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
     path.write_text((json.dumps(XLAM) + "\n") * 3)
     reading = iter(read_rows(path, "xlam"))
     first = next(reading)
     with path.open("a") as file:  # what comes after the first row has not been read yet
-        file.write(json.dumps(XLAM | {"id": "late"}) + "\n" * 200_000)
+        file.write(json.dumps(XLAM | {"id": "late"}) + "\n")
     assert isinstance(first, BenchmarkRow)
     assert rows(list(reading))[-1].id == "late"
 
