@@ -147,10 +147,10 @@ def test_people_say_what_their_mood_and_the_answer_make_them_say(
     assert (None if body is None else body["verdict"]) == verdict
 
 
-def test_most_people_are_silent_and_the_same_seed_gives_the_same_people() -> None:
+def test_about_half_of_the_people_speak_and_a_seed_decides_which() -> None:
     moods = draw_moods(DemoConfig(requests=500, feedback=FeedbackMix()))
     assert moods == draw_moods(DemoConfig(requests=500, feedback=FeedbackMix()))
-    assert sum(mood.speaks for mood in moods) < 250
+    assert 0.5 < sum(mood.speaks for mood in moods) / 500 < 0.6
     assert {mood.mode for mood in moods} == {"agent", "client"}
 
 

@@ -83,12 +83,17 @@ def test_the_shipped_model_is_right_where_conventions_are_written(seed: Seed) ->
 
 
 def test_batches_have_the_announced_shapes_and_weigh_replies(codec: Codec) -> None:
-    batches = draw_round(random.Random(1), codec, episodes=90, max_tools=3, prompt_weight=0.1)
+    batches = draw_round(random.Random(1), codec, episodes=150, max_tools=3, prompt_weight=0.1)
     shapes = {(shape.rows, shape.tokens) for shape in SHAPES}
     assert batches
     for batch in batches:
         assert tuple(batch.ids.shape) in shapes
         assert sorted(batch.weights.unique().tolist()) == pytest.approx([0.0, 0.1, 1.0])
+
+
+def test_too_few_episodes_for_a_batch_are_refused(codec: Codec) -> None:
+    with pytest.raises(ValueError, match="3 episodes fill no batch"):
+        draw_round(random.Random(2), codec, episodes=3, max_tools=3, prompt_weight=0.1)
 
 
 class Killed(Exception):
@@ -97,7 +102,7 @@ class Killed(Exception):
 
 def test_training_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     config = PretrainConfig(
-        steps=6, hidden=32, layers=1, heads=2, kv_heads=1, intermediate=64, round_episodes=40,
+        steps=6, hidden=32, layers=1, heads=2, kv_heads=1, intermediate=64, round_episodes=150,
         warmup=2, checkpoint_s=0.0, compile=False,
     )  # fmt: skip
 

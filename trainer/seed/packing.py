@@ -50,7 +50,9 @@ def draw_round(
 ) -> list[Batch]:
     """Draw episodes and sort them into full batches of like length, in random order.
 
-    One batch of the longest shape is always among them; what fills no batch is dropped.
+    What fills no batch is dropped. A few episodes of many tools are added for the longest shape.
+
+    Raises ValueError where nothing fills a batch.
     """
     drawn = [encode_episode(codec, draw_episode(rng, max_tools=max_tools)) for _ in range(episodes)]
     longest = SHAPES[-1]
@@ -66,6 +68,8 @@ def draw_round(
             rows = fitting[start : start + shape.rows]
             batches.append(_batch(rows, shape, prompt_weight))
         floor = shape.tokens
+    if not batches:
+        raise ValueError(f"{episodes} episodes fill no batch; draw at least {SHAPES[0].rows * 5}")
     rng.shuffle(batches)
     return batches
 
