@@ -45,7 +45,7 @@ def retrain(
     ] = None,
     temperature: Annotated[float | None, typer.Option(help="Of sampling [1.0].")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Of AdamW [by the model's size; 1e-3 for the seed].")
+        float | None, typer.Option(help="Of AdamW [by the model's size; 3e-3 for the seed].")
     ] = None,
     lora_rank: Annotated[
         int | None, typer.Option(help="A rank that vLLM serves: 1, 8, 16, 32, ... [16].")

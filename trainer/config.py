@@ -12,7 +12,7 @@ from trainer.loss import VARIANTS, LossName
 LoraRank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
 """The ranks that vLLM serves."""
 
-_RATES = ((50_000_000, 1e-3), (1_000_000_000, 1e-4), (10_000_000_000, 2e-5))
+_RATES = ((50_000_000, 3e-3), (1_000_000_000, 1e-4), (10_000_000_000, 2e-5))
 _RATE_ABOVE = 1e-5
 
 
