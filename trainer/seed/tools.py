@@ -137,11 +137,9 @@ def make_family(
     named = verbs[0].replace(" ", "_")
     style = rng.random()
     name = f"{noun}_{named}" if style < 0.15 else f"{named}_{noun}"
-    if style > 0.92:
+    if style > 0.92 or name in RESERVED:
         head, *rest = name.split("_")
         name = head + "".join(part.title() for part in rest)
-    elif name in RESERVED:
-        name = f"{noun}_{named}"
     verb = rng.choice(verbs)
     article = rng.choice(("a", "the", "one"))
     description = f"{verb[0].upper()}{verb[1:]} {article} {words}{rng.choice(('.', '.', ''))}"
