@@ -13,40 +13,20 @@ read by a shortcut that gives way to it at the first sign of anything else.
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any, Literal, NamedTuple, NoReturn, get_args
+from typing import NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from tool_registry.calls import ToolCall
+from tooln1_agent.call_list import JsonScan, read_calls, read_faultless
+from tooln1_agent.faults import Fault
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
 _TAGS = re.compile(r"</?(?:think|tool_call)>")
 
-Fault = Literal[
-    "missing_think",  # the reply does not begin with a think block
-    "empty_think",  # the think block holds only white space
-    "unclosed_think",  # the think block never ends
-    "empty_reply",  # nothing follows the thought
-    "tag_in_answer",  # a plain answer that holds one of the four tags
-    "unclosed_call",  # the text ends before </tool_call>
-    "bad_json",  # what stands between the call tags is not one JSON value
-    "duplicate_key",  # an object names a key twice
-    "non_finite",  # NaN, Infinity or a number that overflows
-    "huge_integer",  # an integer of more than 400 digits
-    "lone_surrogate",  # a string that is not valid Unicode
-    "too_deep",  # more than 64 brackets open at once
-    "not_a_list",  # a JSON value other than a list of calls
-    "bad_call",  # a list item that is not exactly {"name": str, "arguments": object}
-    "trailing_text",  # something follows </tool_call>
-    "too_long",  # the text is longer than the parser's limit; the rest was dropped
-]
-
 _FAULT_ORDER: tuple[Fault, ...] = get_args(Fault)
-MAX_DEPTH = 64
-MAX_INT_DIGITS = 400
 MAX_CHARS = 1 << 20
 
 
@@ -113,7 +93,7 @@ class StreamParser:
         self._think = _Trimmed()
         self._answer: _Trimmed | None = None
         self._calls: tuple[ToolCall, ...] = ()
-        self._json = _JsonScan()
+        self._json = JsonScan()
         self._events: list[Event] = []
 
     def feed(self, chunk: str) -> list[Event]:
@@ -215,7 +195,7 @@ class StreamParser:
             return True
         if rest is None:
             return False
-        self._calls, faults = _read_calls(self._json.text())
+        self._calls, faults = read_calls(self._json.text())
         for fault in faults:
             self._fault(fault)
         self._events += [CallFinished(i, call) for i, call in enumerate(self._calls)]
@@ -295,129 +275,8 @@ def _partial_tag(text: str, tag: str) -> int:
     return 0
 
 
-_OUTSIDE = re.compile(r'["\[\]{}<]')
-_INSIDE = re.compile(r'["\\]')
-
-
-class _JsonScan:
-    """Finds the end of one JSON value in text that arrives in pieces, without decoding it.
-
-    A value that is not a list, object or string ends before the next `<`.
-    """
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._depth = 0
-        self._in_string = False
-        self._escaped = False
-        self.too_deep = False
-
-    def text(self) -> str:
-        return "".join(self._parts)
-
-    def feed(self, chunk: str) -> str | None:
-        """Take a piece; return what follows the value, or None while it has not ended."""
-        pos = 0
-        if self._escaped and chunk:
-            self._escaped, pos = False, 1
-        while True:
-            match = (_INSIDE if self._in_string else _OUTSIDE).search(chunk, pos)
-            if match is None:
-                self._parts.append(chunk)
-                return None
-            pos = match.end()
-            mark = match.group()
-            if self._in_string:
-                if mark == "\\":
-                    self._escaped = pos == len(chunk)
-                    pos += 1
-                else:
-                    self._in_string = False
-                    if self._depth == 0:
-                        return self._end(chunk, pos)
-            elif mark == '"':
-                self._in_string = True
-            elif mark == "<":
-                if self._depth == 0:
-                    return self._end(chunk, pos - 1)
-            elif self._bracket(mark):
-                return self._end(chunk, pos)
-            elif self.too_deep:
-                return None
-
-    def _bracket(self, mark: str) -> bool:
-        """Count a bracket; True when it ends the value."""
-        self._depth += 1 if mark in "[{" else -1
-        self.too_deep = self._depth > MAX_DEPTH
-        return self._depth <= 0
-
-    def _end(self, chunk: str, pos: int) -> str:
-        self._parts.append(chunk[:pos])
-        return chunk[pos:]
-
-
-class _FaultError(Exception):
-    """Carries a fault out of a JSON decoder hook."""
-
-    def __init__(self, fault: Fault) -> None:
-        self.fault = fault
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise _FaultError("duplicate_key")
-    return made
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > MAX_INT_DIGITS:
-        raise _FaultError("huge_integer")
-    return int(digits)
-
-
-def _float(digits: str) -> float:
-    value = float(digits)
-    if value - value != 0.0:
-        raise _FaultError("non_finite")
-    return value
-
-
-def _constant(_: str) -> NoReturn:
-    raise _FaultError("non_finite")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_int=_integer, parse_float=_float, parse_constant=_constant
-)
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
-
-
-def _read_calls(text: str) -> tuple[tuple[ToolCall, ...], list[Fault]]:
-    """Decode the list between the call tags into calls; on a fault no call or all of them."""
-    try:
-        value = _DECODER.decode(text)
-        if _SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode()
-    except _FaultError as error:
-        return (), [error.fault]
-    except UnicodeEncodeError:
-        return (), ["lone_surrogate"]
-    except json.JSONDecodeError:
-        return (), ["bad_json"]
-    faults: list[Fault] = []
-    if not isinstance(value, list):
-        faults.append("not_a_list")
-        value = [value]
-    if not all(_is_call(item) for item in value):
-        return (), faults or ["bad_call"]
-    return tuple(ToolCall(name=i["name"], arguments=i["arguments"]) for i in value), faults
-
-
-_SHORTCUT = json.JSONDecoder(object_pairs_hook=_pairs, parse_float=_float, parse_constant=_constant)
 _LIST_AHEAD = re.compile(rf"\s*{CALL_OPEN}[ \t\n\r]*(?=\[)")
 _TAIL = re.compile(rf"\s*{CALL_CLOSE}\s*")
-_MANY_DIGITS = re.compile(rf"\d{{{MAX_INT_DIGITS + 1}}}")
 
 
 def _faultless_calls(text: str) -> Reply | None:
@@ -430,28 +289,7 @@ def _faultless_calls(text: str) -> Reply | None:
     head = _LIST_AHEAD.match(text, len(before) + len(opened) + len(thought) + len(closed))
     if head is None:
         return None
-    if text.count("[") + text.count("{") > MAX_DEPTH:
+    found = read_faultless(text, head.end())
+    if found is None or _TAIL.fullmatch(text, found[1]) is None:
         return None
-    if len(text) > MAX_INT_DIGITS and _MANY_DIGITS.search(text):
-        return None
-    if not (text.isascii() and "\\u" not in text) and _SURROGATE.search(text):
-        return None
-    try:
-        value, end = _SHORTCUT.raw_decode(text, head.end())
-    except (_FaultError, ValueError):
-        return None
-    if not isinstance(value, list) or not all(map(_is_call, value)):
-        return None
-    if _TAIL.fullmatch(text, end) is None:
-        return None
-    calls = tuple(ToolCall(name=item["name"], arguments=item["arguments"]) for item in value)
-    return Reply(think=think, calls=calls)
-
-
-def _is_call(item: Any) -> bool:
-    return (
-        isinstance(item, dict)
-        and item.keys() == {"name", "arguments"}
-        and isinstance(item["name"], str)
-        and isinstance(item["arguments"], dict)
-    )
+    return Reply(think=think, calls=found[0])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tooln1_agent.parsing import Fault, Reply
+from tooln1_agent.faults import Fault
+from tooln1_agent.parsing import Reply
 
 Verdict = Literal["calls", "answer", "no_call", "unusable"]
 

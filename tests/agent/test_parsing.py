@@ -14,13 +14,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tool_registry import ToolCall
+from tooln1_agent.call_list import MAX_DEPTH
 from tooln1_agent.examples import NoCall
+from tooln1_agent.faults import Fault
 from tooln1_agent.parsing import (
     MAX_CHARS,
-    MAX_DEPTH,
     AnswerDelta,
     CallFinished,
-    Fault,
     Reply,
     StreamParser,
     ThoughtDelta,
