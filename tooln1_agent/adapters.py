@@ -72,17 +72,22 @@ class AdapterStore:
             self._checked[version] = now
         return adapter
 
-    def live(self, base_model: str | None = None) -> Adapter | None:
+    def live(
+        self, base_model: str | None = None, *, prompt_version: str | None = None
+    ) -> Adapter | None:
         """Return the live adapter; None is the base model alone.
 
-        Raises AdapterError where it is missing, damaged or, if `base_model` is given, for another.
+        Raises AdapterError where it is missing, damaged or, of what is given, for another.
         """
         version = self.live_version()
         if version is None:
             return None
         adapter = self.get(version)
-        if base_model is not None:
-            self.check_base(adapter, base_model)
+        self.check_fits(
+            adapter,
+            base_model=base_model or adapter.base_model,
+            prompt_version=prompt_version or adapter.prompt_version,
+        )
         return adapter
 
     def live_version(self) -> str | None:
@@ -94,13 +99,19 @@ class AdapterStore:
         return self._pointer.history()
 
     @staticmethod
-    def check_base(adapter: Adapter, base_model: str) -> None:
-        """Raise AdapterError unless the adapter was trained on `base_model`."""
+    def check_fits(adapter: Adapter, *, base_model: str, prompt_version: str) -> None:
+        """Raise AdapterError unless the adapter was trained on this base and these prompts."""
         if adapter.base_model != base_model:
             raise AdapterError(
                 f"adapter {adapter.version!r} was trained on base model {adapter.base_model!r}, "
                 f"but {base_model!r} is in use here; use that model, or keep the adapters of this "
                 "one in a directory of their own"
+            )
+        if adapter.prompt_version != prompt_version:
+            raise AdapterError(
+                f"adapter {adapter.version!r} was trained on prompts of version "
+                f"{adapter.prompt_version!r}, but {prompt_version!r} are written here, on which "
+                "it was never tested; serve it as it was trained, or train anew with --from base"
             )
 
     def add(

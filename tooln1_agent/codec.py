@@ -1,4 +1,4 @@
-"""Text to token ids and back, for one model directory.
+"""Messages to token ids and completions back to text, for one model directory.
 
 Two tokenizers share one vocabulary: the model's own for what the template wrote, and a copy
 without any added token for everything else, so that no untrusted text can become a control token
@@ -13,8 +13,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tool_registry.tool import ToolSpec
 from tooln1_agent.errors import ModelNotFound
-from tooln1_agent.prompt import TURN_END, Segment
+from tooln1_agent.messages import Message
+from tooln1_agent.prompt import PROMPT_VERSION, TURN_END, Segment, render
 
 
 class Codec:
@@ -39,6 +41,8 @@ class Codec:
             )
         self.end_id: int = end
         """The id that closes a turn."""
+        self.prompt_version: str = PROMPT_VERSION
+        """Names the template of this model's prompts; stored with interactions and adapters."""
 
     @classmethod
     def load(cls, model_dir: str | Path) -> Codec:
@@ -54,6 +58,10 @@ class Codec:
     @property
     def vocab_size(self) -> int:
         return int(self._full.get_vocab_size(with_added_tokens=True))
+
+    def prompt_ids(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
+        """Return the ids of a conversation, up to where the assistant's next reply begins."""
+        return self.encode(render(messages, tools))
 
     def encode(self, segments: Iterable[Segment]) -> list[int]:
         """Encode segment by segment; a token never spans a border between segments."""

@@ -87,10 +87,12 @@ async def run_gate(
         examples: the held-out ones; too few give an inconclusive report, not an error.
         candidate: a version in `store`.
 
-    Raises AdapterError where an adapter is missing, damaged or for another base.
+    Raises AdapterError where an adapter is missing, damaged, or for another base or prompt.
     """
-    new, live = store.get(candidate), store.live(engine.info.base_model)
-    store.check_base(new, engine.info.base_model)
+    info = engine.info
+    trained_for = {"base_model": info.base_model, "prompt_version": info.prompt_version}
+    new, live = store.get(candidate), store.live(**trained_for)
+    store.check_fits(new, **trained_for)
     live_version = None if live is None else live.version
     prior_uses = 0
     if examples:

@@ -21,7 +21,6 @@ from tooln1_agent.ids import new_id
 from tooln1_agent.limits import Limits, end_of_limits, end_of_reply, output_of, total_usage
 from tooln1_agent.messages import Message, Sampling
 from tooln1_agent.model_call import Said, ask
-from tooln1_agent.prompt import PROMPT_VERSION
 from tooln1_agent.recorder import NullRecorder, Recorder
 from tooln1_agent.run_events import RunEvent, RunResult, ToolsFinished, TurnFinished
 from tooln1_agent.transcript import Interaction, Stop, Turn, prompt_of_turn
@@ -132,7 +131,7 @@ def new_interaction(
         principal=principal,
         base_model=info.base_model,
         tokenizer_hash=info.tokenizer_hash,
-        prompt_version=PROMPT_VERSION,
+        prompt_version=info.prompt_version,
         messages=tuple(messages),
         tools=tuple(tools),
         no_train=no_train,

@@ -13,12 +13,12 @@ from typing import Any, Literal
 from rich.console import Console
 
 from tooln1_agent.adapters import Adapter, AdapterStore
+from tooln1_agent.codec import Codec
 from tooln1_agent.engines.local.engine import LocalEngine
 from tooln1_agent.engines.local.model import base_name
 from tooln1_agent.engines.resolve import model_dir
 from tooln1_agent.gate import GateConfig, GateReport
 from tooln1_agent.gate_run import promote_if_passed, run_gate
-from tooln1_agent.prompt import PROMPT_VERSION
 from tooln1_agent.replay.store import ReplayStore
 from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
@@ -57,6 +57,11 @@ class Job:
     def base_model(self) -> str:
         """Name of the base model."""
         return base_name(model_dir(self.model))
+
+    @property
+    def prompt_version(self) -> str:
+        """Names the template that its prompts are written in."""
+        return Codec.load(model_dir(self.model)).prompt_version
 
     @property
     def say(self) -> Callable[[str], None]:
@@ -137,7 +142,7 @@ def _finish(job: Job, run: Run, config: GrpoConfig) -> Outcome:
         if not progress.updates:
             run.note(finished=True)
             raise NoSpread(nothing_learned(progress, config))
-        adapter = _keep(run, config, progress, adapters=adapters)
+        adapter = _keep(job, run, config, progress, adapters=adapters)
         report = _judge(job, config, adapter, adapters=adapters) if job.gate else None
         promoted = False
         if report is not None and job.promote:
@@ -166,7 +171,9 @@ def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) ->
     return learner.progress
 
 
-def _keep(run: Run, config: GrpoConfig, progress: Progress, *, adapters: AdapterStore) -> Adapter:
+def _keep(
+    job: Job, run: Run, config: GrpoConfig, progress: Progress, *, adapters: AdapterStore
+) -> Adapter:
     """Make the trained weights a version, once."""
     if run.manifest.adapter is not None:
         return adapters.get(run.manifest.adapter)
@@ -175,7 +182,7 @@ def _keep(run: Run, config: GrpoConfig, progress: Progress, *, adapters: Adapter
         run.adapter_dir,
         base_model=run.manifest.base_model,
         parent=run.manifest.parent,
-        prompt_version=PROMPT_VERSION,
+        prompt_version=job.prompt_version,
         trained_on={
             "run": run.manifest.name,
             "examples": len(examples),
@@ -213,10 +220,10 @@ def _judge(job: Job, config: GrpoConfig, adapter: Adapter, *, adapters: AdapterS
 
 
 def _parent(job: Job) -> Adapter | None:
-    """Return the adapter to start from; raises AdapterError where it is for another base."""
+    """Return the adapter to start from; raises AdapterError where it does not fit."""
     if job.start == "base" or not job.out.is_dir():
         return None
-    return AdapterStore(job.out).live(job.base_model)
+    return AdapterStore(job.out).live(job.base_model, prompt_version=job.prompt_version)
 
 
 def _known_until(parent: Adapter | None) -> datetime | None:

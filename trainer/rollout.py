@@ -14,7 +14,6 @@ from tooln1_agent.codec import Codec
 from tooln1_agent.engines.local.generate import Sample, generate
 from tooln1_agent.examples import Example, Target
 from tooln1_agent.messages import Sampling
-from tooln1_agent.prompt import render
 from tooln1_agent.reward import Reward, score
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged
@@ -66,7 +65,7 @@ class Group:
 
 def prompt_ids(example: Example, codec: Codec) -> tuple[int, ...]:
     """Return the ids of an example's prompt: those a served request of its content has."""
-    return tuple(codec.encode(render(example.messages, example.tools)))
+    return tuple(codec.prompt_ids(example.messages, example.tools))
 
 
 def sample_groups(

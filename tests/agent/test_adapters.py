@@ -185,6 +185,9 @@ def test_an_adapter_for_another_base_is_refused(
     assert live is not None
     with pytest.raises(AdapterError, match=r"'tiny'.*'other'"):
         store.live(base_model="other")
+    assert store.live(prompt_version="p1") == live
+    with pytest.raises(AdapterError, match=r"'p1'.*'p2'.*--from base"):
+        store.live(prompt_version="p2")
 
 
 def test_promotion_and_rollback_walk_back_to_the_base_model(

@@ -18,6 +18,7 @@ from tooln1_agent.gate_report import GateReport
 from tooln1_agent.gate_run import promote_if_passed, replies, run_gate
 from tooln1_agent.holdout_ledger import holdout_hash, record_use, uses
 from tooln1_agent.messages import Message
+from tooln1_agent.prompt import PROMPT_VERSION
 
 RIGHT = '<think>a</think><tool_call>[{"name": "go", "arguments": {}}]</tool_call>'
 WRONG = '<think>a</think><tool_call>[{"name": "go", "arguments": {"x": 1}}]</tool_call>'
@@ -43,7 +44,13 @@ def store(tmp_path: Path) -> AdapterStore:
     return AdapterStore(tmp_path / "adapters")
 
 
-def add(store: AdapterStore, name: str, *, base_model: str = "scripted") -> str:
+def add(
+    store: AdapterStore,
+    name: str,
+    *,
+    base_model: str = "scripted",
+    prompt_version: str = PROMPT_VERSION,
+) -> str:
     source = store.root.parent / name
     source.mkdir()
     (source / "adapter_config.json").write_text("{}")
@@ -52,7 +59,7 @@ def add(store: AdapterStore, name: str, *, base_model: str = "scripted") -> str:
         source,
         base_model=base_model,
         parent=None,
-        prompt_version="p",
+        prompt_version=prompt_version,
         trained_on={},
         config_hash="",
     ).version
@@ -164,8 +171,11 @@ async def test_a_pass_is_not_carried_over_to_another_live_version(store: Adapter
     assert store.live_version() == other
 
 
-async def test_an_adapter_for_another_base_is_not_asked(store: AdapterStore) -> None:
-    candidate = add(store, "foreign", base_model="other")
+@pytest.mark.parametrize("trained_for", [{"base_model": "other"}, {"prompt_version": "other"}])
+async def test_an_adapter_for_another_base_or_prompt_is_not_asked(
+    store: AdapterStore, trained_for: dict[str, str]
+) -> None:
+    candidate = add(store, "foreign", **trained_for)
     engine = ScriptedEngine(lambda _: RIGHT)
     with pytest.raises(AdapterError, match="'other'"):
         await gate(engine, store, candidate)

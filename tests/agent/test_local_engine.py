@@ -27,7 +27,7 @@ from tooln1_agent.errors import (
     ModelNotFound,
 )
 from tooln1_agent.messages import Completion, Message, Sampling
-from tooln1_agent.prompt import Segment, render
+from tooln1_agent.prompt import Segment
 
 
 def byte_tokenizer():
@@ -98,7 +98,7 @@ async def test_a_completion_carries_ids_text_and_logprobs(engine, model_dir):
     request = ask()
     *pieces, completion = [piece async for piece in engine.stream(request)]
     codec = Codec.load(model_dir)
-    assert completion.prompt_ids == tuple(codec.encode(render(request.messages, ())))
+    assert completion.prompt_ids == tuple(codec.prompt_ids(request.messages, ()))
     assert completion.text == codec.decode(completion.completion_ids)
     assert "".join(pieces) == completion.text
     assert len(completion.logprobs) == len(completion.completion_ids)

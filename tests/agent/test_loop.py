@@ -7,6 +7,7 @@ import pytest
 
 from tool_registry import RunContext, ToolRetry
 from tool_registry.registry import Registry
+from tooln1_agent.engines.http import HttpEngine
 from tooln1_agent.engines.scripted import ScriptedEngine
 from tooln1_agent.errors import ContextTooLong
 from tooln1_agent.limits import Limits
@@ -49,6 +50,12 @@ async def result_of(replies, *tools, **options):
     events = await events_of(replies, *tools, **options)
     assert isinstance(events[-1], RunResult)
     return events[-1]
+
+
+def test_an_interaction_records_the_prompts_of_the_engine_that_serves_it():
+    engines = [ScriptedEngine([]), HttpEngine("http://host/v1", "m")]
+    versions = [begin(engine, Registry([])).prompt_version for engine in engines]
+    assert versions == ["tooln1-chatml-1", "chat-1"]
 
 
 async def test_calls_run_and_their_results_reach_the_model(store):

@@ -16,6 +16,7 @@ from tooln1_agent.engines.base import ModelRequest, complete
 from tooln1_agent.engines.scripted import ScriptedEngine
 from tooln1_agent.errors import AdapterError, EngineBusy
 from tooln1_agent.messages import Completion, Message
+from tooln1_agent.prompt import PROMPT_VERSION
 from tooln1_agent.server.live import AdapterPointer
 from tooln1_agent.server.tracked import TrackedEngine
 from tooln1_agent.telemetry import Metrics
@@ -55,7 +56,13 @@ def store(tmp_path: Path) -> AdapterStore:
     return AdapterStore(tmp_path / "adapters")
 
 
-def add(store: AdapterStore, weights: bytes, *, base_model: str = "scripted") -> str:
+def add(
+    store: AdapterStore,
+    weights: bytes,
+    *,
+    base_model: str = "scripted",
+    prompt_version: str = PROMPT_VERSION,
+) -> str:
     source = store.root.parent / f"trained-{weights.hex()}"
     source.mkdir()
     (source / "adapter_config.json").write_text("{}")
@@ -64,7 +71,7 @@ def add(store: AdapterStore, weights: bytes, *, base_model: str = "scripted") ->
         source,
         base_model=base_model,
         parent=None,
-        prompt_version="p1",
+        prompt_version=prompt_version,
         trained_on={},
         config_hash="c0ffee",
     )
@@ -182,9 +189,12 @@ async def test_a_bad_adapter_is_counted_once_and_the_old_one_serves_on(store: Ad
     assert pointer.problem is None
 
 
-async def test_an_adapter_for_another_base_never_serves(store: AdapterStore) -> None:
+@pytest.mark.parametrize("trained_for", [{"base_model": "other"}, {"prompt_version": "other"}])
+async def test_an_adapter_for_another_base_or_prompt_never_serves(
+    store: AdapterStore, trained_for: dict[str, str]
+) -> None:
     pointer, engine, _, _ = watched(store)
-    store.promote(add(store, b"1", base_model="other"), reason="test")
+    store.promote(add(store, b"1", **trained_for), reason="test")
     await pointer.look()
     assert pointer.version() is None
     assert not pointer.is_settled

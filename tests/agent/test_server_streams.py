@@ -13,6 +13,7 @@ from tests.agent.served import CALL_WEATHER, CHAT, WEATHER_TOOL, Kit, body, kit,
 from tooln1_agent.engines.base import EngineInfo, ModelRequest
 from tooln1_agent.engines.scripted import ScriptedEngine
 from tooln1_agent.messages import Completion
+from tooln1_agent.prompt import PROMPT_VERSION
 
 
 class Endless(ScriptedEngine):
@@ -103,7 +104,9 @@ async def test_readiness_follows_the_engine() -> None:
             ready = await client.get("/readyz")
     assert ready.status_code == 200
     assert ready.json()["ready"] is True
-    assert made.engine.info == EngineInfo(capability="text", base_model="scripted")
+    assert made.engine.info == EngineInfo(
+        capability="text", base_model="scripted", prompt_version=PROMPT_VERSION
+    )
 
 
 async def test_a_store_that_cannot_be_written_is_not_ready() -> None:

@@ -148,7 +148,7 @@ def tiny_agent_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for step in range(150):
         user = Message(role="user", content=f"request {step}")
-        prompt = codec.encode(render([user], SWITCHES))
+        prompt = codec.prompt_ids([user], SWITCHES)
         logits = model(torch.tensor([prompt + reply for reply in replies])).logits
         told = logits[:, len(prompt) - 1 : -1].log_softmax(-1)
         logprobs = told.gather(2, torch.tensor(replies)[..., None]).sum(dim=(1, 2))

@@ -18,7 +18,6 @@ from tooln1_agent.codec import Codec
 from tooln1_agent.examples import Exact, LabelEvent
 from tooln1_agent.ids import new_id
 from tooln1_agent.messages import Message
-from tooln1_agent.prompt import render
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.transcript import Interaction
 from trainer.config import GrpoConfig
@@ -52,7 +51,7 @@ def doubtful_dir(tiny_agent_dir: Path, tmp_path_factory: pytest.TempPathFactory)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(150):
         name = NAMES[step % 2]
-        prompt = codec.encode(render(asking_for(name, step), SWITCHES))
+        prompt = codec.prompt_ids(asking_for(name, step), SWITCHES)
         loss = -(torch.tensor(DOUBT[name]) * reply_logprobs(model, prompt, ends)).sum()
         optimizer.zero_grad()
         loss.backward()

@@ -16,7 +16,7 @@ from tooln1_agent.codec import Codec
 from tooln1_agent.engines.local.model import base_name
 from tooln1_agent.errors import AdapterError, ConfigError
 from tooln1_agent.examples import Example
-from tooln1_agent.prompt import PROMPT_VERSION, render
+from tooln1_agent.prompt import PROMPT_VERSION
 from tooln1_agent.reward import Reward
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged
@@ -72,7 +72,7 @@ def test_the_prompt_is_the_one_that_serving_renders(
 ) -> None:
     (example,) = make_examples(["on"])
     codec = Codec.load(tiny_model_dir)
-    assert list(prompt_ids(example, codec)) == codec.encode(render(example.messages, example.tools))
+    assert list(prompt_ids(example, codec)) == codec.prompt_ids(example.messages, example.tools)
 
 
 def test_a_policy_without_finite_probabilities_is_told_as_diverged(

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 import tooln1_agent
 from tooln1_agent.codec import Codec
 from tooln1_agent.parsing import parse
-from tooln1_agent.prompt import PROMPT_VERSION, Segment, render, render_text
+from tooln1_agent.prompt import PROMPT_VERSION, Segment, render_text
 from trainer.seed.evaluate import Seed, accuracy, world_probes
 from trainer.seed.packing import SHAPES, draw_round
 from trainer.seed.pretrain import PretrainConfig, pretrain
@@ -66,7 +66,7 @@ def test_transformers_reads_the_tokenizer_alike(codec: Codec) -> None:
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     episode = draw_episode(random.Random(5))
     text = render_text(episode.messages, episode.tools)
-    ids = codec.encode(render(episode.messages, episode.tools))
+    ids = codec.prompt_ids(episode.messages, episode.tools)
     assert tokenizer.encode(text, add_special_tokens=False) == ids
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
 

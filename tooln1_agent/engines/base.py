@@ -40,6 +40,8 @@ class EngineInfo:
     base_model: str
     """Name of the base model, equal for trainer, adapters and engine."""
     tokenizer_hash: str = ""
+    prompt_version: str = ""
+    """Names the template that prompts are written in; an adapter of another does not fit."""
     context_limit: int | None = None
     """Prompt and completion tokens together; None where the engine does not say."""
 

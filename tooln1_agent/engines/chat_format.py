@@ -14,6 +14,9 @@ from tooln1_agent.messages import Message
 from tooln1_agent.parsing import CALL_CLOSE, CALL_OPEN
 from tooln1_agent.prompt import calls_text, encodable, system_text
 
+PROMPT_VERSION = "chat-1"
+"""Names this form; stored with each interaction. Change it whenever a rendered byte changes."""
+
 
 def chat_messages(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[dict[str, str]]:
     """Return the request's `messages`."""

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from tooln1_agent.engines.base import EngineInfo, ModelRequest
-from tooln1_agent.engines.chat_format import chat_messages
+from tooln1_agent.engines.chat_format import PROMPT_VERSION, chat_messages
 from tooln1_agent.errors import AdapterError, ConfigError, EngineBusy, EngineDown, EngineError
 from tooln1_agent.messages import Completion, Usage
 
@@ -59,7 +59,9 @@ class HttpEngine:
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout_s, self._retries, self._back_off_s = timeout_s, retries, back_off_s
         self._transport = transport
-        self._info = EngineInfo("chat", base_model=model, context_limit=context_limit)
+        self._info = EngineInfo(
+            "chat", base_model=model, prompt_version=PROMPT_VERSION, context_limit=context_limit
+        )
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tooln1_agent.engines.base import EngineInfo, ModelRequest
 from tooln1_agent.errors import ContextTooLong, EngineError
 from tooln1_agent.messages import Completion, FinishReason, Sampling, Usage
-from tooln1_agent.prompt import render_text
+from tooln1_agent.prompt import PROMPT_VERSION, render_text
 
 CHARS_PER_TOKEN = 4
 """A scripted "token" is four characters, in usage, in `max_tokens` and in the context limit."""
@@ -34,7 +34,10 @@ class ScriptedEngine:
         self._reply_to = replies if callable(replies) else _in_order(tuple(replies))
         self._chunk_chars = chunk_chars
         self._info = EngineInfo(
-            capability="text", base_model=base_model, context_limit=context_limit
+            capability="text",
+            base_model=base_model,
+            prompt_version=PROMPT_VERSION,
+            context_limit=context_limit,
         )
         self.requests: list[ModelRequest] = []
         """Every request that was admitted, in order."""

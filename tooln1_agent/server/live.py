@@ -93,7 +93,10 @@ class AdapterPointer:
     async def _load(self, version: str) -> None:
         assert self._adapters is not None
         adapter = await asyncio.to_thread(self._adapters.get, version)
-        self._adapters.check_base(adapter, self._engine.info.base_model)
+        info = self._engine.info
+        self._adapters.check_fits(
+            adapter, base_model=info.base_model, prompt_version=info.prompt_version
+        )
         await self._engine.load_adapter(version, adapter.path)
         request = ModelRequest(_PROBE, (), _PROBE_SAMPLING, version)
         try:

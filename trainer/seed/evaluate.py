@@ -15,7 +15,6 @@ from tooln1_agent.engines.local.generate import Row, sample_rows
 from tooln1_agent.engines.local.model import load_base
 from tooln1_agent.examples import Exact, NoCall
 from tooln1_agent.messages import Message, Sampling
-from tooln1_agent.prompt import render
 from tooln1_agent.reward import score
 from trainer.seed.deployment import Deployment
 from trainer.seed.world import Disclosure, draw_episode
@@ -45,7 +44,7 @@ class Seed:
     ) -> list[str]:
         """Return one completion for each probe: greedy, or sampled at a temperature."""
         sampling = Sampling(temperature=temperature, max_tokens=_MAX_TOKENS)
-        prompts = [self.codec.encode(render(probe.messages, probe.tools)) for probe in probes]
+        prompts = [self.codec.prompt_ids(probe.messages, probe.tools) for probe in probes]
         generator = torch.Generator().manual_seed(0)
         order = sorted(range(len(probes)), key=lambda i: (len(prompts[i]), i))
         texts = [""] * len(probes)

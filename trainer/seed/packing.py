@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tooln1_agent.codec import Codec
-from tooln1_agent.prompt import calls_text, render
+from tooln1_agent.prompt import calls_text
 from trainer.seed.tokenizer import reply_segments
 from trainer.seed.world import Episode, draw_episode
 
@@ -42,7 +42,7 @@ def encode_episode(codec: Codec, episode: Episode) -> tuple[list[int], list[int]
     """Return prompt ids and reply ids of an episode."""
     calls = calls_text(episode.calls) if episode.calls else ""
     reply = codec.encode(reply_segments(episode.think, calls, episode.answer))
-    return codec.encode(render(episode.messages, episode.tools)), reply
+    return codec.prompt_ids(episode.messages, episode.tools), reply
 
 
 def draw_round(

@@ -18,7 +18,6 @@ from tooln1_agent.engines.local.text_stream import TextStream
 from tooln1_agent.engines.local.worker import Ended, Job, Worker
 from tooln1_agent.errors import AdapterError, ConfigError, ContextTooLong, EngineDown, ModelNotFound
 from tooln1_agent.messages import Completion, Usage
-from tooln1_agent.prompt import render
 
 
 class LocalEngine:
@@ -60,7 +59,13 @@ class LocalEngine:
                 f"{str(model_dir)!r} was made for; lower it"
             )
         self._limit = context_limit or declared
-        self._info = EngineInfo("ids", name, self._codec.hash, self._limit)
+        self._info = EngineInfo(
+            "ids",
+            base_model=name,
+            tokenizer_hash=self._codec.hash,
+            prompt_version=self._codec.prompt_version,
+            context_limit=self._limit,
+        )
         self._new_worker = partial(
             Worker,
             lambda: AdaptedModel(load_base(self._model_dir, self._dtype)),
@@ -89,7 +94,7 @@ class LocalEngine:
             await _result(ready)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
-        prompt_ids = tuple(self._codec.encode(render(request.messages, request.tools)))
+        prompt_ids = tuple(self._codec.prompt_ids(request.messages, request.tools))
         self._check_length(request, len(prompt_ids))
         await self.start()
         loop = asyncio.get_running_loop()
