@@ -6,7 +6,8 @@ ToolN1Error
 ├── EngineError          a model call failed
 │   ├── ContextTooLong   the prompt does not fit the declared context limit
 │   ├── EngineBusy       the queue is full; carries `retry_after_s`
-│   └── EngineDown       the engine cannot be reached
+│   ├── EngineDown       the engine cannot be reached
+│   └── EngineRefused    a model server understood and said no; carries its `status`
 ├── StoreError           the replay store cannot be used as asked
 │   ├── StoreTooNew      written by a newer version of this package
 │   └── UnknownRecord    no such interaction, turn or example
@@ -59,6 +60,14 @@ class EngineBusy(EngineError):
 
 class EngineDown(EngineError):
     """The engine cannot be reached or has stopped."""
+
+
+class EngineRefused(EngineError):
+    """A model server understood a request and said no."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        self.status = status
+        super().__init__(message)
 
 
 class StoreError(ToolN1Error):

@@ -17,7 +17,7 @@ from tooln1_agent.engines.base import ModelRequest, complete
 from tooln1_agent.engines.local.adapted import AdaptedModel
 from tooln1_agent.engines.local.engine import LocalEngine
 from tooln1_agent.engines.local.model import base_name, load_base
-from tooln1_agent.engines.local.text_stream import TextStream
+from tooln1_agent.engines.text_stream import TextStream
 from tooln1_agent.errors import (
     AdapterError,
     ConfigError,

@@ -14,8 +14,8 @@ from tooln1_agent.codec import Codec
 from tooln1_agent.engines.base import EngineInfo, ModelRequest
 from tooln1_agent.engines.local.adapted import AdaptedModel
 from tooln1_agent.engines.local.model import Dtype, base_name, load_base
-from tooln1_agent.engines.local.text_stream import TextStream
 from tooln1_agent.engines.local.worker import Ended, Job, Worker
+from tooln1_agent.engines.text_stream import TextStream
 from tooln1_agent.errors import AdapterError, ConfigError, ContextTooLong, EngineDown, ModelNotFound
 from tooln1_agent.messages import Completion, Usage
 

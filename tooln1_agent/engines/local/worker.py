@@ -17,7 +17,7 @@ import torch
 
 from tooln1_agent.engines.local.adapted import AdaptedModel
 from tooln1_agent.engines.local.generate import Row, Sample, sample_rows
-from tooln1_agent.engines.local.text_stream import TextStream
+from tooln1_agent.engines.text_stream import TextStream
 from tooln1_agent.errors import EngineBusy, EngineDown
 from tooln1_agent.messages import Sampling
 
