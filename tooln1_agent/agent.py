@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self
 
@@ -18,6 +18,7 @@ from tooln1_agent.limits import Limits
 from tooln1_agent.loop import new_interaction, run_interaction
 from tooln1_agent.messages import Message, Sampling
 from tooln1_agent.recorder import NullRecorder, Recorder
+from tooln1_agent.rules import Rule, named_rules
 from tooln1_agent.run_events import RunEvent, RunResult
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Agent(Generic[Deps]):
         deps_type: type[Deps] | None = None,
         limits: Limits = Limits(),
         sampling: Sampling = Sampling(),
+        rules: Iterable[Rule] = (),
+        scratch: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         """Describe the agent.
 
@@ -53,13 +56,17 @@ class Agent(Generic[Deps]):
             instructions: the system message.
             store: where every run is kept: a replay store or its path; None keeps nothing.
             deps_type: what `deps` must be an instance of, for a type checker and at run time.
+            rules: functions that judge results, named in `Verify` targets by their names.
+            scratch: opens `deps` for calls that are run again to be judged, and puts them away.
 
         Raises:
             InvalidTool: a function cannot be offered to a model.
+            ConfigError: a rule has no name of its own.
         """
         self.name, self.instructions = name, instructions
         self.limits, self.sampling = limits, sampling
         self.registry = Registry(tools)
+        self.rules, self.scratch = named_rules(rules), scratch
         self._deps_type = deps_type
         self._model = model
         self._engine: Engine | None = None if isinstance(model, str) else model

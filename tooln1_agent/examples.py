@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,54 +18,40 @@ from tool_registry.tool import ToolSpec
 from tooln1_agent.instants import Instant
 from tooln1_agent.messages import Message
 from tooln1_agent.parsing import Reply
+from tooln1_agent.targets import (
+    AnyCall,
+    Exact,
+    NoCall,
+    Possible,
+    PossibleCall,
+    Target,
+    Verify,
+    called_tools,
+)
+
+__all__ = [
+    "HOLDOUT_SOURCES",
+    "STRENGTH",
+    "AnyCall",
+    "Exact",
+    "Example",
+    "LabelEvent",
+    "Labelled",
+    "NoCall",
+    "Possible",
+    "PossibleCall",
+    "Source",
+    "Split",
+    "Target",
+    "Verify",
+    "called_tools",
+    "effective_target",
+    "example_id",
+    "split_of",
+]
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
-
-class Exact(BaseModel):
-    """The calls must equal one of the alternatives, as multisets; argument order is irrelevant."""
-
-    model_config = _FROZEN
-
-    kind: Literal["exact"] = "exact"
-    alternatives: tuple[tuple[ToolCall, ...], ...] = Field(min_length=1)
-
-
-class PossibleCall(BaseModel):
-    """A call whose arguments each have a list of acceptable values; "" means "may be left out"."""
-
-    model_config = _FROZEN
-
-    name: str
-    arguments: dict[str, list[Any]]
-
-
-class Possible(BaseModel):
-    """BFCL's form of a target: every call must be met by one with acceptable values."""
-
-    model_config = _FROZEN
-
-    kind: Literal["possible"] = "possible"
-    calls: tuple[PossibleCall, ...] = Field(min_length=1)
-
-
-class NoCall(BaseModel):
-    """The right reply calls nothing."""
-
-    model_config = _FROZEN
-
-    kind: Literal["no_call"] = "no_call"
-
-
-class AnyCall(BaseModel):
-    """The right reply calls something, whatever it is."""
-
-    model_config = _FROZEN
-
-    kind: Literal["any_call"] = "any_call"
-
-
-Target = Annotated[Exact | Possible | NoCall | AnyCall, Field(discriminator="kind")]
 
 Source = Literal["correction", "feedback", "verifier", "dataset", "hindsight", "implicit"]
 STRENGTH: dict[Source, int] = {

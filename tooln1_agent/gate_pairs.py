@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tooln1_agent.examples import AnyCall, Exact, Example, NoCall, Possible
+from tooln1_agent.examples import Example, called_tools
 from tooln1_agent.gate_report import Slice
 from tooln1_agent.parsing import parse
 from tooln1_agent.reward import score
@@ -58,7 +58,7 @@ def tool_slices(pairs: Sequence[Pair]) -> tuple[Slice, ...]:
     """Return one slice for each tool that a target calls, by name."""
     by_tool: dict[str, list[Pair]] = {}
     for pair in pairs:
-        for name in _target_tools(pair.example):
+        for name in called_tools(pair.example.target):
             by_tool.setdefault(name, []).append(pair)
     return tuple(slice_of(name, by_tool[name]) for name in sorted(by_tool))
 
@@ -82,13 +82,3 @@ def _worth(example: Example, text: str) -> Worth:
         dodges=example.is_call and not reply.calls and not reply.faults,
         chars=len(text),
     )
-
-
-def _target_tools(example: Example) -> set[str]:
-    match example.target:
-        case Exact(alternatives=alternatives):
-            return {call.name for way in alternatives for call in way}
-        case Possible(calls=calls):
-            return {call.name for call in calls}
-        case AnyCall() | NoCall():
-            return set()

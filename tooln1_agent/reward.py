@@ -7,26 +7,33 @@ the online score all call `score`; it reads the completion alone, never the prom
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
 
-from tool_registry.calls import ToolCall
+from tool_registry.calls import ToolCall, ToolResult
 from tool_registry.tool import ToolSpec
 from tooln1_agent.equality import canonical_call
-from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, Target
+from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, Target, Verify
 from tooln1_agent.parsing import Reply, parse
 from tooln1_agent.possible import matches_possible
+from tooln1_agent.rules import BUILT_IN, Outcome, Rule, ask
 from tooln1_agent.tool_n1 import published_calls, published_match
 
 
 class Reward(NamedTuple):
-    """0.0 or 1.0, and why, in words a log can count ("format: …" or "calls: …")."""
+    """0.0 or 1.0, and why, in words a log can count ("format: …", "calls: …" or "rule: …")."""
 
     value: float
     reason: str
 
 
 RIGHT = Reward(1.0, "right")
+
+
+class Score(Protocol):
+    """A reward function: `score`, or one of its form."""
+
+    def __call__(self, text: str, *, tools: Sequence[ToolSpec], target: Target) -> Reward: ...
 
 
 def score(
@@ -37,6 +44,8 @@ def score(
     format: Literal["strict", "tool_n1"] = "strict",  # noqa: A002
 ) -> Reward:
     """Score one completion (without its prompt) against its target. Never raises on any text.
+
+    A `Verify` target is never met: nothing is run here (`tooln1_agent.verifier` runs the calls).
 
     Args:
         format: "strict" is the grammar of `parsing`; "tool_n1" the reward that NVlabs/Tool-N1
@@ -54,8 +63,20 @@ def score_reply(reply: Reply, *, tools: Sequence[ToolSpec], target: Target) -> R
     return judge(reply.calls, tools=tools, target=target)
 
 
-def judge(calls: Sequence[ToolCall], *, tools: Sequence[ToolSpec], target: Target) -> Reward:
-    """Judge the calls alone, whatever the format of the reply that held them."""
+def judge(
+    calls: Sequence[ToolCall],
+    *,
+    tools: Sequence[ToolSpec],
+    target: Target,
+    results: Sequence[ToolResult] | None = None,
+    rules: Mapping[str, Rule] = BUILT_IN,
+) -> Reward:
+    """Judge the calls alone, whatever the format of the reply that held them.
+
+    Args:
+        results: what came of the calls, in their order; only `Verify` targets ask for them.
+        rules: those that `Verify` targets may name.
+    """
     match target:
         case NoCall():
             return RIGHT if not calls else Reward(0.0, "calls: none was expected")
@@ -66,6 +87,8 @@ def judge(calls: Sequence[ToolCall], *, tools: Sequence[ToolSpec], target: Targe
         case Possible():
             wrong = matches_possible(calls, tools=tools, target=target)
             return RIGHT if wrong is None else Reward(0.0, f"calls: {wrong}")
+        case Verify():
+            return _judge_results(calls, target, results=results, rules=rules)
 
 
 def _score_as_published(text: str, *, tools: Sequence[ToolSpec], target: Target) -> Reward:
@@ -88,6 +111,26 @@ def _score_as_published(text: str, *, tools: Sequence[ToolSpec], target: Target)
     if any(published_match(made, way) for way in ways):
         return RIGHT
     return Reward(0.0, "calls: others were expected")
+
+
+def _judge_results(
+    calls: Sequence[ToolCall],
+    target: Verify,
+    *,
+    results: Sequence[ToolResult] | None,
+    rules: Mapping[str, Rule],
+) -> Reward:
+    if not calls:
+        return Reward(0.0, "calls: one was expected")
+    if results is None:
+        return Reward(0.0, "rule: the calls were not run, so there are no results to judge")
+    rule = rules.get(target.rule)
+    if rule is None:
+        return Reward(0.0, f"rule: {target.rule!r} is not known here; known: {', '.join(rules)}")
+    said = ask(rule, Outcome(tuple(results), target.given))
+    if said is True:
+        return RIGHT
+    return Reward(0.0, f"rule: {said or f'{target.rule!r} does not accept the results'}")
 
 
 def _judge_exact(

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from tooln1_agent.errors import UnknownRecord
-from tooln1_agent.examples import Example
-from tooln1_agent.replay.collect import called_tools
+from tooln1_agent.examples import Example, Verify, called_tools
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.reward import score
 from trainer.config import GrpoConfig
@@ -110,7 +109,7 @@ def make_plan(
 
 def _was_right(store: ReplayStore, example: Example) -> bool | None:
     """Say whether the reply that was served earns the reward; None where none was."""
-    if example.interaction is None:
+    if example.interaction is None or isinstance(example.target, Verify):  # which runs the calls
         return None
     try:
         turns = store.interaction(example.interaction).turns

@@ -14,7 +14,7 @@ from tool_registry.calls import ToolCall
 from tooln1_agent.datasets.records import record_line
 from tooln1_agent.engines.chat_format import chat_messages
 from tooln1_agent.errors import RowRefused
-from tooln1_agent.examples import Exact, Example, LabelEvent, NoCall
+from tooln1_agent.examples import Exact, Example, LabelEvent, NoCall, Verify
 from tooln1_agent.messages import Message
 from tooln1_agent.prompt import encodable
 from tooln1_agent.replay.rows import to_json
@@ -22,6 +22,7 @@ from tooln1_agent.transcript import Interaction
 
 SEVERAL_WAYS = "a target of several ways"
 NO_LIST = "a target that is no list of calls"
+NEEDS_RUNNING = "a target that only running the calls can judge"
 STRAY_RESULT = "a tool message that answers no call"
 DATA_SOURCE = "tooln1-agent"
 NO_CALL_TEXT = "None of the functions fits this request."
@@ -53,7 +54,12 @@ def openai_row(example: Example, *, answer: str | None = None) -> dict[str, Any]
 
 
 def trl_row(example: Example) -> dict[str, Any]:
-    """Return a conversational prompt, and tools and target as JSON text for a reward function."""
+    """Return a conversational prompt, and tools and target as JSON text for a reward function.
+
+    Raises:
+        RowRefused: its reward takes more than the reply.
+    """
+    _refuse_verify(example)
     return {
         "prompt": chat_messages(example.messages, example.tools),
         "tools": _tools_json(example),
@@ -64,7 +70,12 @@ def trl_row(example: Example) -> dict[str, Any]:
 
 
 def verl_row(example: Example, *, index: int) -> dict[str, Any]:
-    """Return a row of verl's data format; the ground truth is JSON of target and tools."""
+    """Return a row of verl's data format; the ground truth is JSON of target and tools.
+
+    Raises:
+        RowRefused: its reward takes more than the reply.
+    """
+    _refuse_verify(example)
     truth = {
         "target": example.target.model_dump(),
         "tools": [spec.model_dump() for spec in example.tools],
@@ -118,6 +129,11 @@ def interaction_columns(interaction: Interaction, labels: Sequence[LabelEvent]) 
         "created_at": interaction.created_at.isoformat(),
         "record": record_line(interaction, labels),
     }
+
+
+def _refuse_verify(example: Example) -> None:
+    if isinstance(example.target, Verify):
+        raise RowRefused(NEEDS_RUNNING)
 
 
 def _tools_json(example: Example) -> str:

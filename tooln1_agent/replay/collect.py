@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,13 +11,12 @@ from tool_registry.tool import ToolSpec
 from tooln1_agent.examples import (
     HOLDOUT_SOURCES,
     STRENGTH,
-    Exact,
     Example,
     LabelEvent,
     NoCall,
-    Possible,
     Source,
-    Target,
+    Verify,
+    called_tools,
     effective_target,
     example_id,
     split_of,
@@ -31,6 +30,8 @@ Skipped = Literal[
     "answer_after_results",  # "no call" after tool results: any text would be right
     "weak_in_holdout",  # a hindsight or implicit label is not sure enough to judge by
     "tool_changed",  # a tool that it calls is gone or has another fingerprint now
+    "verify_without_agent",  # only running the calls tells, and no agent is there to run them
+    "unknown_rule",  # the agent has no rule of that name
     "duplicate",  # the same prompt with the same target is there already
     "conflict",  # the same prompt is there with another target, stronger or newer
 ]
@@ -46,6 +47,21 @@ class ExampleSet:
     examples: tuple[Example, ...]
     skipped: dict[Skipped, int] = field(default_factory=dict)
     """How many labelled turns gave no example, by reason."""
+
+    def judgeable(self, rules: Collection[str] | None) -> ExampleSet:
+        """Return the set without the `Verify` examples that cannot be judged.
+
+        Args:
+            rules: names of the rules that are known; None where there is no agent to run calls.
+        """
+        skipped = Counter[Skipped](self.skipped)
+        kept = []
+        for example in self.examples:
+            if not isinstance(example.target, Verify) or example.target.rule in (rules or ()):
+                kept.append(example)
+            else:
+                skipped["verify_without_agent" if rules is None else "unknown_rule"] += 1
+        return ExampleSet(tuple(kept), dict(skipped))
 
     @property
     def by_source(self) -> dict[Source, int]:
@@ -66,17 +82,6 @@ class ExampleSet:
     def no_calls(self) -> int:
         """Return how many examples ask for no call."""
         return len(self.examples) - self.calls
-
-
-def called_tools(target: Target) -> frozenset[str]:
-    """Return the names of the tools that a target calls."""
-    match target:
-        case Exact(alternatives=ways):
-            return frozenset(call.name for way in ways for call in way)
-        case Possible(calls=calls):
-            return frozenset(call.name for call in calls)
-        case _:
-            return frozenset()
 
 
 def collect_examples(
@@ -142,8 +147,10 @@ def _example(
 
 
 def _has_expired(example: Example, now: dict[str, str]) -> bool:
+    """Whether a tool that the target calls, or may call, is not the same any more."""
     then = {spec.name: spec.fingerprint for spec in example.tools}
-    return any(now.get(name) != then.get(name) for name in called_tools(example.target))
+    used = set(then) if isinstance(example.target, Verify) else called_tools(example.target)
+    return any(now.get(name) != then.get(name) for name in used)
 
 
 def _weight(example: Example) -> tuple[int, object]:

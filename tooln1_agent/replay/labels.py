@@ -11,7 +11,8 @@ from tool_registry.errors import InvalidTool
 from tool_registry.tool import ToolSpec
 from tool_registry.validation import validate_arguments
 from tooln1_agent.errors import LabelRefused, UnknownRecord
-from tooln1_agent.examples import Exact, LabelEvent, Possible, Source, Target
+from tooln1_agent.examples import Exact, LabelEvent, Possible, Source, Target, Verify
+from tooln1_agent.rules import given_problem
 from tooln1_agent.transcript import Interaction
 
 QUOTA_SOURCES: frozenset[Source] = frozenset({"correction", "feedback"})
@@ -70,6 +71,8 @@ def target_problem(target: Target | None, tools: Sequence[ToolSpec]) -> str | No
             return next(filter(None, (_calls_problem(way, tools) for way in ways)), None)
         case Possible(calls=calls):
             return _name_problem([call.name for call in calls], tools)
+        case Verify(rule=rule, given=given):
+            return given_problem(rule, given) if tools else "no tools were offered to it"
         case _:
             return None
 
