@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future
@@ -13,10 +12,10 @@ from pathlib import Path
 from tooln1_agent.codec import Codec
 from tooln1_agent.engines.base import EngineInfo, ModelRequest
 from tooln1_agent.engines.local.adapted import AdaptedModel
-from tooln1_agent.engines.local.model import Dtype, base_name, load_base
+from tooln1_agent.engines.local.model import Dtype, base_name, declared_limit, load_base
 from tooln1_agent.engines.local.worker import Ended, Job, Worker
 from tooln1_agent.engines.text_stream import TextStream
-from tooln1_agent.errors import AdapterError, ConfigError, ContextTooLong, EngineDown, ModelNotFound
+from tooln1_agent.errors import AdapterError, ConfigError, ContextTooLong, EngineDown
 from tooln1_agent.messages import Completion, Usage
 
 
@@ -52,7 +51,7 @@ class LocalEngine:
         self._model_dir, self._dtype = Path(model_dir), dtype
         name = base_name(self._model_dir)
         self._codec = Codec.load(self._model_dir)
-        declared = _declared_limit(self._model_dir, self._codec)
+        declared = declared_limit(self._model_dir, self._codec)
         if context_limit is not None and context_limit > declared:
             raise ConfigError(
                 f"context_limit {context_limit} is above the {declared} tokens that the model in "
@@ -178,19 +177,3 @@ def _completion(request: ModelRequest, prompt_ids: tuple[int, ...], ended: Ended
         sampling=request.sampling,
         usage=Usage(prompt_tokens=len(prompt_ids), completion_tokens=len(sample.ids)),
     )
-
-
-def _declared_limit(model_dir: Path, codec: Codec) -> int:
-    """Return the context limit of the configuration, having checked it against the tokenizer."""
-    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
-    if codec.vocab_size > config.get("vocab_size", 0):
-        raise ModelNotFound(
-            f"the tokenizer in {str(model_dir)!r} has {codec.vocab_size} tokens, its model only "
-            f"{config.get('vocab_size', 0)}; they do not belong together"
-        )
-    limit = config.get("max_position_embeddings")
-    if not isinstance(limit, int):
-        raise ModelNotFound(
-            f"config.json in {str(model_dir)!r} does not declare max_position_embeddings"
-        )
-    return limit

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from tooln1_agent.codec import Codec
 from tooln1_agent.errors import ConfigError, ModelNotFound
 
 Dtype = Literal["float32", "bfloat16"]
@@ -66,6 +67,26 @@ def base_name(model_dir: str | Path) -> str:
     is_seed = (path / "training.json").is_file()
     kind = "tooln1-seed" if is_seed else str(config.get("model_type", "model"))
     return f"{kind}-{digest.hexdigest()[:12]}"
+
+
+def declared_limit(model_dir: Path, codec: Codec) -> int:
+    """Return the context limit of the configuration. Needs no torch.
+
+    Raises:
+        ModelNotFound: none is declared, or the tokenizer is of another model.
+    """
+    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
+    if codec.vocab_size > config.get("vocab_size", 0):
+        raise ModelNotFound(
+            f"the tokenizer in {str(model_dir)!r} has {codec.vocab_size} tokens, its model only "
+            f"{config.get('vocab_size', 0)}; they do not belong together"
+        )
+    limit = config.get("max_position_embeddings")
+    if not isinstance(limit, int):
+        raise ModelNotFound(
+            f"config.json in {str(model_dir)!r} does not declare max_position_embeddings"
+        )
+    return limit
 
 
 def _weight_files(path: Path) -> list[Path]:
