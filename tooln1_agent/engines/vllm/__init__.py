@@ -1,0 +1,1 @@
+"""The engine that asks vLLM: token ids in, token ids and log-probs out."""

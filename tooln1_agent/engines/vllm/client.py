@@ -1,0 +1,120 @@
+"""One vLLM server and its endpoints: what it serves, completions, log-probs, adapters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+
+from tooln1_agent.engines.vllm.api import Sampled, completion_body, scores, scoring_body
+from tooln1_agent.engines.wire import Wire, events
+from tooln1_agent.errors import AdapterError, ConfigError, EngineDown, EngineError, EngineRefused
+from tooln1_agent.messages import Sampling
+
+log = logging.getLogger("tooln1_agent.engines.vllm")
+
+_COMPLETIONS = "/v1/completions"
+_ROUNDING = 0.1
+"""Mean difference, in nats, that bfloat16 may make between two ways to one log-prob."""
+_TRIAL = Sampling(temperature=2.0, max_tokens=16, seed=0)
+
+
+class Served(NamedTuple):
+    """The base model of a server."""
+
+    name: str
+    context_limit: int
+
+
+class Client:
+    """Asks one vLLM server."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def served(self) -> Served:
+        """Return what is served.
+
+        Raises:
+            ConfigError: this is no vLLM.
+        """
+        try:
+            version = (await self._wire.get_json("/version")).get("version")
+        except EngineRefused:
+            version = None
+        if version is None:
+            raise ConfigError(
+                f"there is no vLLM at {self._wire.root}; for a chat server of another kind, name "
+                "its model in place of a model directory"
+            )
+        base = next(card for card in (await self._cards()).values() if card.get("parent") is None)
+        log.info("vLLM %s at %s serves %s", version, self._wire.root, base["id"])
+        return Served(str(base["id"]), int(base["max_model_len"]))
+
+    @asynccontextmanager
+    async def completion(self, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+        """Open a completion's stream."""
+        async with self._wire.post(_COMPLETIONS, body) as response:
+            yield response
+
+    async def scores(self, ids: Sequence[int], *, model: str) -> tuple[float, ...]:
+        """Return the log-prob of each id but the first, in nats."""
+        async with self._wire.post(_COMPLETIONS, scoring_body(ids, model=model)) as response:
+            async for answer in events(response):
+                return scores(answer, ids)
+        raise EngineError("vLLM sent an empty answer")
+
+    async def load(self, version: str, path: Path) -> None:
+        """Load an adapter under its version; one that is loaded from this path is left alone.
+
+        Raises:
+            AdapterError: vLLM does not take it; says why.
+        """
+        body = {"lora_name": version, "lora_path": str(path)}
+        try:
+            async with self._wire.post("/v1/load_lora_adapter", body):
+                return
+        except (EngineRefused, EngineDown) as error:  # 500 is its answer to a broken directory
+            refusal = error
+        if (await self._cards()).get(version, {}).get("root") == str(path):
+            return
+        raise AdapterError(
+            f"vLLM does not take adapter {version!r} in {str(path)!r}: {refusal}. The path must be "
+            "the same for vLLM, and the rank within its --max-lora-rank"
+        ) from refusal
+
+    async def unload(self, version: str) -> None:
+        """Unload an adapter; one that is gone with its server is no error."""
+        try:
+            async with self._wire.post("/v1/unload_lora_adapter", {"lora_name": version}):
+                pass
+        except (EngineRefused, EngineDown) as error:
+            log.info("vLLM had no adapter %s to unload: %s", version, error)
+
+    async def check_logprobs(self, prompt_ids: Sequence[int], *, base: str, end_id: int) -> None:
+        """Raise ConfigError unless sampled log-probs are the plain model's at any temperature."""
+        sampled = Sampled(model=base)
+        body = completion_body(prompt_ids, _TRIAL, model=base, end_id=end_id)
+        async with self.completion(body) as response:
+            async for event in events(response):
+                sampled.add(event)
+        plain = await self.scores([*prompt_ids, *sampled.ids], model=base)
+        pairs = zip(sampled.logprobs, plain[len(prompt_ids) - 1 :], strict=True)
+        off = sum(abs(one - other) for one, other in pairs) / len(sampled.ids)
+        if off > _ROUNDING:
+            raise ConfigError(
+                f"the log-probs of vLLM at {self._wire.root} are {off:.2f} nats off the plain "
+                "model's; start it with --logprobs-mode raw_logprobs"
+            )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._wire.aclose()
+
+    async def _cards(self) -> dict[str, dict[str, Any]]:
+        """Return what `/v1/models` says of the base and of each adapter, by name."""
+        return {card["id"]: card for card in (await self._wire.get_json("/v1/models"))["data"]}
