@@ -3,7 +3,7 @@
 Paired and greedy: both answered the same held-out examples once each, and every reply was scored
 by the function that also trains. Being better overall has to be shown by an exact test; being
 worse anywhere that matters is enough to be refused; what cannot be shown either way is
-inconclusive. Pure: texts go in, a report comes out.
+inconclusive. Texts go in, a report comes out; pure where `score` is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tooln1_agent.examples import HOLDOUT_SOURCES, Example
 from tooln1_agent.gate_pairs import length_ratio, pair_up, slice_of, tool_slices
 from tooln1_agent.gate_report import GateReport, Outcome, Slice
+from tooln1_agent.reward import Score, score
 from tooln1_agent.significance import holm, sign_test, spent_alpha
 
 __all__ = ["GateConfig", "GateReport", "judge_candidate"]
@@ -61,6 +62,7 @@ def judge_candidate(
     candidate: str,
     live: str | None,
     prior_uses: int,
+    score: Score = score,
 ) -> GateReport:
     """Judge a candidate by what it and the live adapter replied to the same examples.
 
@@ -74,7 +76,7 @@ def judge_candidate(
     """
     _check(examples)
     rows = zip(examples, live_texts, candidate_texts, strict=True)
-    pairs = [pair_up(*row) for row in rows]
+    pairs = [pair_up(*row, score=score) for row in rows]
     overall = slice_of("all", pairs)
     found = GateReport(
         candidate=candidate,

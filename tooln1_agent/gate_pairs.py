@@ -10,7 +10,7 @@ from statistics import median
 from tooln1_agent.examples import Example, called_tools
 from tooln1_agent.gate_report import Slice
 from tooln1_agent.parsing import parse
-from tooln1_agent.reward import score
+from tooln1_agent.reward import Score, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,10 @@ class Pair:
     candidate: Worth
 
 
-def pair_up(example: Example, live_text: str, candidate_text: str) -> Pair:
+def pair_up(example: Example, live_text: str, candidate_text: str, *, score: Score = score) -> Pair:
     """Score both replies to an example."""
-    return Pair(example, _worth(example, live_text), _worth(example, candidate_text))
+    live, candidate = (_worth(example, text, score) for text in (live_text, candidate_text))
+    return Pair(example, live, candidate)
 
 
 def slice_of(
@@ -74,7 +75,7 @@ def length_ratio(pairs: Sequence[Pair], *, at_least: int) -> float | None:
     return median(p.candidate.chars for p in sound) / median(p.live.chars for p in sound)
 
 
-def _worth(example: Example, text: str) -> Worth:
+def _worth(example: Example, text: str, score: Score) -> Worth:
     reply = parse(text)
     return Worth(
         right=score(text, tools=example.tools, target=example.target).value == 1.0,

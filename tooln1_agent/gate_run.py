@@ -13,6 +13,7 @@ from tooln1_agent.gate import GateConfig, judge_candidate
 from tooln1_agent.gate_report import GateReport
 from tooln1_agent.holdout_ledger import record_use
 from tooln1_agent.messages import Sampling
+from tooln1_agent.reward import Score, score
 
 _BUSY_TRIES = 20
 
@@ -77,6 +78,7 @@ async def run_gate(
     config: GateConfig,
     max_tokens: int = 512,
     concurrency: int = 8,
+    score: Score = score,
 ) -> GateReport:
     """Judge a candidate against the live adapter, and keep the report beside the candidate.
 
@@ -118,6 +120,7 @@ async def run_gate(
         candidate=candidate,
         live=live_version,
         prior_uses=prior_uses,
+        score=score,
     )
     store.attach_gate_report(candidate, report.model_dump_json(indent=2))
     return report

@@ -127,10 +127,8 @@ def _judge_results(
     rule = rules.get(target.rule)
     if rule is None:
         return Reward(0.0, f"rule: {target.rule!r} is not known here; known: {', '.join(rules)}")
-    said = ask(rule, Outcome(tuple(results), target.given))
-    if said is True:
-        return RIGHT
-    return Reward(0.0, f"rule: {said or f'{target.rule!r} does not accept the results'}")
+    opinion = ask(target.rule, rule, Outcome(tuple(results), target.given))
+    return RIGHT if opinion.right else Reward(0.0, f"rule: {opinion.reason}")
 
 
 def _judge_exact(

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from tool_registry.calls import ToolCall, ToolResult
 from tool_registry.errors import InvalidTool
@@ -55,14 +55,28 @@ Rule = Callable[[Outcome], bool | str | None]
 """True where the outcome is right; False, or what is wrong with it; None: nothing to say."""
 
 
-def ask(rule: Rule, outcome: Outcome) -> bool | str | None:
-    """Return what a rule says of an outcome; a rule that fails says so, and the log has why."""
+class Opinion(NamedTuple):
+    """What a rule said of an outcome."""
+
+    right: bool | None
+    """None where it has nothing to say, or failed."""
+    reason: str
+
+
+def ask(name: str, rule: Rule, outcome: Outcome) -> Opinion:
+    """Return what a rule says of an outcome; one that fails says nothing, and is logged."""
     try:
         said = rule(outcome)
-        return said if said is None or isinstance(said, str) else bool(said)
+        right = None if said is None else not isinstance(said, str) and bool(said)
     except Exception as error:  # a rule is the operator's code, as a tool is
-        log.exception("rule %r failed", _name(rule))
-        return f"the rule failed with {type(error).__name__}: {error!s:.200}"
+        log.exception("rule %r failed", name)
+        return Opinion(None, f"{name!r} failed with {type(error).__name__}: {error!s:.200}")
+    if isinstance(said, str):
+        return Opinion(right, said)
+    return Opinion(right, f"{name!r} {_VERBS[right]} the results")
+
+
+_VERBS = {True: "accepts", False: "does not accept", None: "says nothing of"}
 
 
 def schema(outcome: Outcome) -> bool | str:

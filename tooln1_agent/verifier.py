@@ -20,7 +20,9 @@ from tooln1_agent.agent import Agent
 from tooln1_agent.examples import Target, Verify
 from tooln1_agent.limits import Limits
 from tooln1_agent.parsing import parse
-from tooln1_agent.reward import Reward, judge, score, score_reply
+from tooln1_agent.replay.collect import ExampleSet
+from tooln1_agent.replay.store import ReplayStore
+from tooln1_agent.reward import Reward, Score, judge, score, score_reply
 from tooln1_agent.rules import Rule
 
 
@@ -86,6 +88,18 @@ class Verifier:
             )
 
 
-def verifier_of(agent: Agent) -> Verifier:
-    """Return what judges by an agent's tools and rules."""
+def score_by(agent: Agent | None) -> Score:
+    """Return the reward function that an agent's tools and rules allow; without one, `score`."""
+    if agent is None:
+        return score
     return Verifier(agent.registry, agent.rules, scratch=agent.scratch, limits=agent.limits)
+
+
+def examples_for(store: ReplayStore, agent: Agent | None) -> ExampleSet:
+    """Return the examples of a store that `score_by` can judge.
+
+    With an agent, examples of tools that it has no more, or has changed, are left out too.
+    """
+    if agent is None:
+        return store.examples().judgeable(None)
+    return store.examples(tools_now=agent.registry.specs).judgeable(agent.rules)

@@ -71,6 +71,13 @@ def retrain(
     checkpoint_every: Annotated[
         int | None, typer.Option(help="Steps between checkpoints [5].")
     ] = None,
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            help="MODULE:AGENT whose tools and rules judge `verify` targets; examples of tools "
+            "that it has no more are left out."
+        ),
+    ] = None,
     gate: Annotated[bool, typer.Option(help="Judge the adapter on held-out examples.")] = True,
     promote: Annotated[bool, typer.Option(help="Make it live if it passes.")] = True,
     every: Annotated[
@@ -122,6 +129,7 @@ def retrain(
         promote=promote,
         file=config,
         threads=threads,
+        agent=agent,
     )
     try:
         if plan:

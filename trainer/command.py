@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 from rich.console import Console
 
+from tooln1_agent.cli.targets import load_agent
 from tooln1_agent.config import load_gate_config
 from tooln1_agent.config_file import chosen_file, read_table
 from tooln1_agent.engines.resolve import half_the_cores
@@ -33,6 +34,7 @@ class Command:
         promote: bool,
         file: Path | None,
         threads: int | None,
+        agent: str | None,
     ) -> None:
         """Set the threads of this process and describe the job."""
         torch.set_num_threads(threads or half_the_cores())
@@ -46,6 +48,7 @@ class Command:
             gate=gate,
             promote=promote,
             gate_config=load_gate_config(file),
+            agent=None if agent is None else load_agent(agent),
         )
 
     def plan(self, changes: dict[str, Any]) -> None:
@@ -71,11 +74,14 @@ class Command:
         with interruptible_wait(every_s) as wait:
             run_every(
                 lambda: self._tell(retrain(self._job, config)),
-                new_examples=lambda: new_since_last_run(self._job.store, self._job.runs),
+                new_examples=self._new_examples,
                 min_new=min_new,
                 wait=wait,
                 say=self._job.say,
             )
+
+    def _new_examples(self) -> int:
+        return new_since_last_run(self._job.store, self._job.runs, agent=self._job.agent)
 
     def _tell(self, outcome: Outcome) -> None:
         for line in outcome.lines():

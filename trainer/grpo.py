@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tooln1_agent.reward import score
+from tooln1_agent.reward import Score, score
 from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged
 from trainer.learner import Learner
 from trainer.metrics import StepMetrics
-from trainer.rollout import Group, Score, sample_groups
+from trainer.rollout import Group, sample_groups
 from trainer.update import UpdateStats, update
 
 

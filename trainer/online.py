@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tooln1_agent.agent import Agent
 from tooln1_agent.errors import AdapterError, StoreError
 from tooln1_agent.replay.store import ReplayStore
+from tooln1_agent.verifier import examples_for
 from trainer.errors import TrainerError
 from trainer.run import known_runs
 
@@ -43,7 +45,7 @@ def run_every(
             return
 
 
-def new_since_last_run(store: Path, runs: Path) -> int:
+def new_since_last_run(store: Path, runs: Path, *, agent: Agent | None = None) -> int:
     """Count the training examples labelled since the newest run that came to its end.
 
     Every example is new where there was none yet. Raises StoreError.
@@ -51,7 +53,7 @@ def new_since_last_run(store: Path, runs: Path) -> int:
     known = [run.manifest for run in known_runs(runs) if run.manifest.finished]
     until = known[-1].seen_until if known else None
     with ReplayStore(store, create=False) as opened:
-        examples = opened.examples().examples
+        examples = examples_for(opened, agent).examples
     return sum(e.split == "train" and (until is None or e.created_at > until) for e in examples)
 
 

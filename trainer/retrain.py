@@ -13,13 +13,16 @@ from typing import Any, Literal
 from rich.console import Console
 
 from tooln1_agent.adapters import Adapter, AdapterStore
+from tooln1_agent.agent import Agent
 from tooln1_agent.codec import Codec
 from tooln1_agent.engines.local.engine import LocalEngine
 from tooln1_agent.engines.local.model import base_name
 from tooln1_agent.engines.resolve import model_dir
+from tooln1_agent.examples import Verify
 from tooln1_agent.gate import GateConfig, GateReport
 from tooln1_agent.gate_run import promote_if_passed, run_gate
 from tooln1_agent.replay.store import ReplayStore
+from tooln1_agent.verifier import score_by
 from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
 from trainer.errors import CheckpointError, NoSpread
@@ -47,6 +50,8 @@ class Job:
     gate: bool = True
     promote: bool = True
     gate_config: GateConfig = field(default_factory=GateConfig)
+    agent: Agent | None = None
+    """Whose tools and rules judge `Verify` targets."""
 
     @property
     def runs(self) -> Path:
@@ -76,7 +81,7 @@ def retrain(job: Job, config: GrpoConfig) -> Outcome:
     """
     with ReplayStore(job.store, create=False) as store:
         job.say(f"hindsight gave {add_hindsight(store)} new labels")
-        found = find_examples(store)
+        found = find_examples(store, job.agent)
     run = _begin(job, config, found)
     job.say(f"run {run.manifest.name}: {len(found.train)} examples, from {_start_name(run)}")
     return _finish(job, run, config)
@@ -102,7 +107,7 @@ def plan(job: Job, config: GrpoConfig) -> Plan:
     runs = known_runs(job.runs)
     until = _known_until(_parent(job))
     with ReplayStore(job.store, create=False) as store:
-        found = find_examples(store)
+        found = find_examples(store, job.agent)
         waiting = len(missing_hindsight(store))
         return make_plan(
             store,
@@ -155,20 +160,36 @@ def _finish(job: Job, run: Run, config: GrpoConfig) -> Outcome:
 def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) -> Progress:
     """Train from the newest checkpoint on; leave the weights in the run's directory."""
     parent = None if run.manifest.parent is None else adapters.get(run.manifest.parent)
-    if run.manifest.base_model != job.base_model:
-        raise CheckpointError(
-            f"run {run.manifest.name!r} trains base model {run.manifest.base_model!r}, but "
-            f"--model {job.model!r} is {job.base_model!r}; give the model that it began with"
-        )
+    _check_fits(job, run)
     directory = model_dir(job.model)
     policy = load_policy(directory, config, start=None if parent is None else parent.path)
     learner = learner_of(run, policy, config, say=job.say)
     after = learner.progress.step
     with Metrics(run.path, after_step=after, console=job.console) as metrics:
-        stopped = train(learner, config, checkpoints=run.checkpoints, tell=metrics.add)
+        stopped = train(
+            learner,
+            config,
+            checkpoints=run.checkpoints,
+            tell=metrics.add,
+            score=score_by(job.agent),
+        )
     policy.save_adapter(run.adapter_dir)
     run.note(stopped=stopped)
     return learner.progress
+
+
+def _check_fits(job: Job, run: Run) -> None:
+    """Refuse to go on with a run that began with another model, or needs an agent."""
+    if run.manifest.base_model != job.base_model:
+        raise CheckpointError(
+            f"run {run.manifest.name!r} trains base model {run.manifest.base_model!r}, but "
+            f"--model {job.model!r} is {job.base_model!r}; give the model that it began with"
+        )
+    if job.agent is None and any(isinstance(e.target, Verify) for e in run.examples()):
+        raise CheckpointError(
+            f"run {run.manifest.name!r} learns from `verify` targets, whose calls have to be run; "
+            "give the agent that it began with (--agent)"
+        )
 
 
 def _keep(
@@ -199,7 +220,7 @@ def _keep(
 
 def _judge(job: Job, config: GrpoConfig, adapter: Adapter, *, adapters: AdapterStore) -> GateReport:
     """Ask live and candidate the held-out examples, within the limits that training had."""
-    holdout = holdout_of(job.store)
+    holdout = holdout_of(job.store, job.agent)
     job.say(f"gate: {adapter.version} against what is live, on {len(holdout)} held-out examples")
 
     async def judge() -> GateReport:
@@ -212,6 +233,7 @@ def _judge(job: Job, config: GrpoConfig, adapter: Adapter, *, adapters: AdapterS
                 candidate=adapter.version,
                 config=job.gate_config,
                 max_tokens=config.max_tokens,
+                score=score_by(job.agent),
             )
         finally:
             await engine.aclose()

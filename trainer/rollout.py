@@ -5,27 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
-from tool_registry.tool import ToolSpec
 from tooln1_agent.codec import Codec
 from tooln1_agent.engines.local.generate import Sample, generate
-from tooln1_agent.examples import Example, Target
+from tooln1_agent.examples import Example
 from tooln1_agent.messages import Sampling
-from tooln1_agent.reward import Reward, score
+from tooln1_agent.reward import Reward, Score, score
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged
 from trainer.policy import Policy
 
 TRUNCATED = Reward(0.0, "truncated")
-
-
-class Score(Protocol):
-    """A reward function: `tooln1_agent.reward.score` or one of its form."""
-
-    def __call__(self, text: str, *, tools: Sequence[ToolSpec], target: Target) -> Reward: ...
 
 
 @dataclass(frozen=True, slots=True)

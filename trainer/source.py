@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from tooln1_agent.agent import Agent
 from tooln1_agent.errors import LabelRefused
 from tooln1_agent.examples import Example, LabelEvent
 from tooln1_agent.replay.hindsight import find_hindsight
 from tooln1_agent.replay.store import ReplayStore
+from tooln1_agent.verifier import examples_for
 from trainer.errors import NothingToTrain
 
 
@@ -21,9 +23,13 @@ class Found(NamedTuple):
     """Labelled turns that gave no example, by reason."""
 
 
-def find_examples(store: ReplayStore) -> Found:
-    """Return the examples of a store; raises NothingToTrain where none is there to train on."""
-    every = store.examples()
+def find_examples(store: ReplayStore, agent: Agent | None = None) -> Found:
+    """Return the examples of a store; raises NothingToTrain where none is there to train on.
+
+    Args:
+        agent: runs what `Verify` targets ask for; without one such examples are left out.
+    """
+    every = examples_for(store, agent)
     skipped = {str(reason): count for reason, count in every.skipped.items()}
     train = [example for example in every.examples if example.split == "train"]
     if not train:
@@ -37,10 +43,10 @@ def find_examples(store: ReplayStore) -> Found:
     return Found(train, [e for e in every.examples if e.split == "holdout"], skipped)
 
 
-def holdout_of(path: Path) -> list[Example]:
+def holdout_of(path: Path, agent: Agent | None = None) -> list[Example]:
     """Return the held-out examples that a store has now."""
     with ReplayStore(path, create=False) as store:
-        return [e for e in store.examples().examples if e.split == "holdout"]
+        return [e for e in examples_for(store, agent).examples if e.split == "holdout"]
 
 
 def missing_hindsight(store: ReplayStore) -> list[LabelEvent]:

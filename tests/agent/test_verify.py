@@ -20,9 +20,9 @@ from tooln1_agent.errors import ConfigError
 from tooln1_agent.examples import Exact, Verify
 from tooln1_agent.limits import Limits
 from tooln1_agent.replay.labels import target_problem
-from tooln1_agent.reward import judge, score
+from tooln1_agent.reward import Score, judge, score
 from tooln1_agent.rules import Outcome, Rule, named_rules
-from tooln1_agent.verifier import Verifier, verifier_of
+from tooln1_agent.verifier import score_by
 
 ADD = call_of("add", to="shelf", count=2)
 OK_SCHEMA = {
@@ -212,7 +212,7 @@ class World:
         yield self.shelves[-1]
         self.shelves[-1].is_open = False
 
-    def verifier(self, *, limits: Limits = Limits()) -> Verifier:
+    def verifier(self, *, limits: Limits = Limits()) -> Score:
         agent = Agent(
             ScriptedEngine([]),
             tools=[add, sell, wait],
@@ -220,7 +220,7 @@ class World:
             scratch=self.scratch,
             limits=limits,
         )
-        return verifier_of(agent)
+        return score_by(agent)
 
 
 SPECS = Registry([add, sell, wait]).specs

@@ -11,7 +11,7 @@ import torch
 
 from tool_registry import ToolSpec
 from tooln1_agent.examples import Example, Target
-from tooln1_agent.reward import Reward, score
+from tooln1_agent.reward import Reward, Score, score
 from trainer.checkpoint import latest_checkpoint, restore
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged
@@ -19,7 +19,6 @@ from trainer.grpo import train
 from trainer.learner import Learner, new_learner
 from trainer.metrics import StepMetrics
 from trainer.policy import load_policy
-from trainer.rollout import Score
 
 Make = Callable[..., list[Example]]
 SMALL = {"lora_rank": 1, "prompts_per_step": 2, "group_size": 4, "max_tokens": 2, "steps": 3}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from tooln1_agent.adapters import AdapterStore
 from tooln1_agent.cli.output import print_json
+from tooln1_agent.cli.targets import load_agent
 from tooln1_agent.config import load_gate_config
 from tooln1_agent.engines.resolve import resolve
 from tooln1_agent.errors import AdapterError
@@ -17,6 +19,8 @@ from tooln1_agent.examples import Example
 from tooln1_agent.gate import GateConfig, GateReport
 from tooln1_agent.gate_run import promote_if_passed, run_gate
 from tooln1_agent.replay.store import ReplayStore
+from tooln1_agent.reward import Score
+from tooln1_agent.verifier import examples_for, score_by
 
 NOT_PASSED = 1
 
@@ -37,6 +41,13 @@ def gate(
     promote: Annotated[
         bool, typer.Option("--promote", help="Make the candidate live if it passes.")
     ] = False,
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            help="MODULE:AGENT whose tools and rules judge `verify` targets; examples of tools "
+            "that it has no more are left out."
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file whose [gate] table sets the limits.")
     ] = None,
@@ -48,9 +59,11 @@ def gate(
     limits = load_gate_config(config)
     known = AdapterStore(adapters)
     chosen = candidate or _newest(known)
+    loaded = None if agent is None else load_agent(agent)
     with ReplayStore(store, create=False) as opened:
-        examples = [e for e in opened.examples().examples if e.split == "holdout"]
-    report = asyncio.run(_judge(known, examples, chosen, model, limits, context_limit, max_tokens))
+        examples = [e for e in examples_for(opened, loaded).examples if e.split == "holdout"]
+    judge = partial(_judge, known, examples, chosen, model, limits, context_limit, max_tokens)
+    report = asyncio.run(judge(score_by(loaded)))
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
@@ -69,6 +82,7 @@ async def _judge(
     config: GateConfig,
     context_limit: int | None,
     max_tokens: int,
+    score: Score,
 ) -> GateReport:
     engine = resolve(model, context_limit=context_limit)
     await engine.start()
@@ -80,6 +94,7 @@ async def _judge(
             candidate=candidate,
             config=config,
             max_tokens=max_tokens,
+            score=score,
         )
     finally:
         await engine.aclose()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from tooln1_agent.datasets.rows import DOES_NOT_FIT, BenchmarkRow, Skipped
 from tooln1_agent.errors import LabelRefused
 from tooln1_agent.examples import LabelEvent, example_id
-from tooln1_agent.replay.found import same_word
+from tooln1_agent.replay.found import is_said
 from tooln1_agent.replay.labels import check_label
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.transcript import Interaction
@@ -117,7 +117,7 @@ def label_from_rows(
             continue
         met.add(prompt)
         label = _label(interaction.id, found, author=author, now=now)
-        if any(same_word(label, other) for other in store.labels(interaction.id)):
+        if is_said(label, store.labels(interaction.id)):
             known += 1
             continue
         try:

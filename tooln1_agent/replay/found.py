@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tooln1_agent.errors import LabelRefused
@@ -24,7 +24,7 @@ def write_found(store: ReplayStore, events: Iterable[LabelEvent]) -> Written:
     """Add the labels that are not in the store yet."""
     added = known = refused = 0
     for event in events:
-        if any(same_word(event, other) for other in store.labels(event.interaction)):
+        if is_said(event, store.labels(event.interaction)):
             known += 1
             continue
         try:
@@ -36,7 +36,7 @@ def write_found(store: ReplayStore, events: Iterable[LabelEvent]) -> Written:
     return Written(added, known, refused)
 
 
-def same_word(event: LabelEvent, other: LabelEvent) -> bool:
-    """Whether two labels say the same about the same turn on the same ground."""
-    fields = ("interaction", "turn", "verdict", "target", "source")
-    return all(getattr(event, name) == getattr(other, name) for name in fields)
+def is_said(event: LabelEvent, labels: Sequence[LabelEvent]) -> bool:
+    """Whether the newest label of its source on its turn says the same."""
+    same = [e for e in labels if (e.turn, e.source) == (event.turn, event.source)]
+    return bool(same) and (same[-1].verdict, same[-1].target) == (event.verdict, event.target)

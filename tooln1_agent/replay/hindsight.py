@@ -33,7 +33,7 @@ def find_hindsight(store: ReplayStore, *, now: datetime | None = None) -> list[L
     now = now or datetime.now(UTC)
     return [
         event
-        for episode in store.episodes()
+        for episode in store.failed_episodes()
         for event in hindsight_of(steps_of(store.episode(episode)), now=now)
     ]
 

@@ -39,6 +39,18 @@ _COLUMNS = (
 )
 
 
+_FAILED_EPISODES = """
+SELECT i.episode FROM interactions i JOIN turns t ON t.interaction = i.seq
+GROUP BY i.episode
+HAVING count(*) > 1 AND max(
+    json_array_length(t.reply, '$.faults') > 0
+    OR EXISTS (SELECT 1 FROM json_each(t.results) r WHERE json_extract(r.value, '$.ok') = 0)
+    OR (t.results = '[]' AND json_array_length(t.reply, '$.calls') > 0)
+)
+ORDER BY min(i.seq)
+"""
+
+
 class MintedCall(NamedTuple):
     """A call whose id we minted, and where it was made."""
 
@@ -185,6 +197,13 @@ class ReplayStore:
         """Return the ids of all conversations, in the order they began."""
         found = self._db.read("SELECT episode FROM interactions GROUP BY episode ORDER BY min(seq)")
         return tuple(row[0] for row in found)
+
+    def failed_episodes(self) -> tuple[str, ...]:
+        """Return the conversations in which a turn failed, or may have, and another came after.
+
+        What a client's own tools returned has to be read to tell, so those may be among them.
+        """
+        return tuple(row[0] for row in self._db.read(_FAILED_EPISODES))
 
     def call_of(self, call_id: str, *, principal: str) -> MintedCall | None:
         """Return the call that was handed to this principal under this id; None if none was."""
