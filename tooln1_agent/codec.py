@@ -1,14 +1,16 @@
 """Messages to token ids and completions back to text, for one model directory.
 
-Two tokenizers share one vocabulary: the model's own for what the template wrote, and a copy
-without any added token for everything else, so that no untrusted text can become a control token
-or a reply tag, whatever it spells.
+Control tokens come from the template's own text alone. Everything else, ours and others', is joined
+to stretches that reach from one control token to the next, and each stretch is encoded with a
+tokenizer that has no added token. That is what a tokenizer does with the whole text where nobody
+has written a control token into it, so the ids are those that the model was trained on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,44 +18,73 @@ from typing import Any
 from tool_registry.tool import ToolSpec
 from tooln1_agent.errors import ModelNotFound
 from tooln1_agent.messages import Message
-from tooln1_agent.prompt import PROMPT_VERSION, TURN_END, Segment, render
+from tooln1_agent.plain_tokenizer import plain_tokenizer
+from tooln1_agent.prompt import Segment
+from tooln1_agent.renderers.families import MARK, choose_renderer
+
+_REPLY_TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 
 
 class Codec:
-    """Encodes rendered prompts and decodes completions. Thread-safe; needs `tokenizers`."""
+    """Encodes conversations and decodes completions. Thread-safe; needs `tokenizers`."""
 
-    def __init__(self, tokenizer_json: str) -> None:
+    def __init__(self, tokenizer_json: str, *, renderer: str | None = None) -> None:
+        """Read a tokenizer.json.
+
+        Args:
+            renderer: by its name; chosen by the added tokens if not given.
+
+        Raises:
+            ModelNotFound, ConfigError: no renderer fits, or the tokenizer cannot be used.
+        """
         from tokenizers import Tokenizer
 
-        plain: dict[str, Any] = json.loads(tokenizer_json)
-        plain["added_tokens"] = []
-        plain["post_processor"] = None
-        plain["truncation"] = plain["padding"] = None
+        spec: dict[str, Any] = json.loads(tokenizer_json)
         self._full = Tokenizer.from_str(tokenizer_json)
-        self._plain = Tokenizer.from_str(json.dumps(plain))
+        self._plain = plain_tokenizer(spec)
+        added = {token["content"]: token for token in spec["added_tokens"]}
+        self._renderer = choose_renderer(added.keys(), name=renderer)
+        exact = {text for text, token in added.items() if self._is_exact(token)}
+        for text in (*self._renderer.controls, *_REPLY_TAGS):
+            if text in added and text not in exact:
+                raise ModelNotFound(
+                    f"the added token {text!r} of this tokenizer takes in spaces around it, or "
+                    "matches whole words or normalized text alone; it must be written exactly. Set "
+                    "lstrip, rstrip, single_word and normalized to false in tokenizer.json"
+                )
+        self._controls: dict[str, int] = {text: added[text]["id"] for text in exact}
+        longest_first = sorted(exact, key=lambda text: (-len(text), text))
+        self._cut = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
         self.hash: str = hashlib.sha256(tokenizer_json.encode()).hexdigest()[:16]
         """Identifies the tokenizer; stored with each interaction."""
-        end = self._full.token_to_id(TURN_END)
-        if end is None:
-            raise ModelNotFound(
-                f"this tokenizer has no {TURN_END!r} token; the ChatML renderer needs one. "
-                "Use a model of a ChatML family (Qwen, the seed model)."
-            )
-        self.end_id: int = end
-        """The id that closes a turn."""
-        self.prompt_version: str = PROMPT_VERSION
+        self.end_ids: tuple[int, ...] = tuple(
+            added[text]["id"] for text in self._renderer.ends if text in added
+        )
+        """The ids that end a reply; the first closes a turn in the template."""
+        self.prompt_version: str = self._renderer.version
         """Names the template of this model's prompts; stored with interactions and adapters."""
 
     @classmethod
     def load(cls, model_dir: str | Path) -> Codec:
-        """Read `tokenizer.json` from a model directory; raises `ModelNotFound` if it is absent."""
+        """Read a model directory's tokenizer, and the renderer that it names, if it does.
+
+        Raises:
+            ModelNotFound, ConfigError: there is no tokenizer.json, or it cannot be used.
+        """
         path = Path(model_dir) / "tokenizer.json"
         if not path.is_file():
             raise ModelNotFound(
                 f"no tokenizer.json in {str(model_dir)!r}; expected a model directory in the "
                 "Hugging Face layout (config.json, tokenizer.json, *.safetensors)"
             )
-        return cls(path.read_text(encoding="utf-8"))
+        config = path.with_name("tokenizer_config.json")
+        told = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+        return cls(path.read_text(encoding="utf-8"), renderer=told.get(MARK))
+
+    @property
+    def end_id(self) -> int:
+        """The id that closes a turn."""
+        return self.end_ids[0]
 
     @property
     def vocab_size(self) -> int:
@@ -61,19 +92,37 @@ class Codec:
 
     def prompt_ids(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
         """Return the ids of a conversation, up to where the assistant's next reply begins."""
-        return self.encode(render(messages, tools))
+        return self.encode(self._renderer.render(messages, tools))
 
     def encode(self, segments: Iterable[Segment]) -> list[int]:
-        """Encode segment by segment; a token never spans a border between segments."""
+        """Encode segments; only in trusted ones does text become control tokens."""
         ids: list[int] = []
+        stretch: list[str] = []
         for text, trusted in segments:
-            tokenizer = self._full if trusted else self._plain
-            ids += tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+            plain, *others = self._cut.split(text) if trusted else (text,)
+            stretch.append(plain)
+            for control, after in zip(others[::2], others[1::2], strict=True):
+                ids += self._encode_plain(stretch)
+                ids.append(self._controls[control])
+                stretch = [after]
+        return ids + self._encode_plain(stretch)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Decode completion ids, special tokens kept, without the turn's closing token."""
+        """Decode completion ids, special tokens kept, without the token that ended the reply."""
         kept = list(ids)
-        if kept and kept[-1] == self.end_id:
+        if kept and kept[-1] in self.end_ids:
             kept.pop()
         return str(self._full.decode(kept, skip_special_tokens=False))
+
+    def _encode_plain(self, stretch: Sequence[str]) -> list[int]:
+        text = "".join(stretch)
+        return list(self._plain.encode(text).ids) if text else []
+
+    def _is_exact(self, token: dict[str, Any]) -> bool:
+        """Whether an added token stands for exactly its text, wherever that is written."""
+        if token["lstrip"] or token["rstrip"] or token["single_word"]:
+            return False
+        normalizer = self._full.normalizer
+        if not token["normalized"] or normalizer is None:
+            return True
+        return bool(normalizer.normalize_str(token["content"]) == token["content"])

@@ -1,10 +1,10 @@
-"""The prompt: how messages and tools become text, and which of that text is ours.
+"""What all templates share: text of known trust, the system text, how calls and tools are written.
 
-A rendered prompt is a tuple of segments. Trusted segments are the template's own and may encode
-to control tokens; everything a person, a tool or an operator wrote is untrusted and is encoded
-with a tokenizer that has no added tokens, so it can never become one (see `codec`).
+A rendered prompt is a tuple of segments. Trusted segments are a template's own and may encode to
+control tokens; everything a person, a tool or an operator wrote is untrusted and can never become
+one (see `codec`). What a family of models puts around its turns stands in `renderers`.
 
-The template follows Tool-N1 (arXiv 2505.00024, appendix): functions one JSON object a line in
+The system text follows Tool-N1 (arXiv 2505.00024, appendix): functions one JSON object a line in
 `<tools>`, thoughts in `<think>`, one JSON list in `<tool_call>`. Past thoughts are dropped.
 """
 
@@ -12,17 +12,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from tool_registry.calls import ToolCall
 from tool_registry.tool import ToolSpec
 from tooln1_agent.messages import Message
-
-PROMPT_VERSION = "tooln1-chatml-1"
-"""Names the template; stored with each interaction. Change it whenever a rendered byte changes."""
-
-TURN_END = "<|im_end|>"
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _TOOLS_HEAD = "# Tools\nYou may call these functions:\n<tools>\n"
@@ -41,46 +36,75 @@ class Segment(NamedTuple):
     trusted: bool
 
 
-def render(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> tuple[Segment, ...]:
-    """Render a conversation up to the point where the assistant's next reply begins."""
-    segments: list[Segment] = []
+def ours(text: str) -> Segment:
+    """Return text that the template wrote."""
+    return Segment(text, True)
+
+
+def theirs(text: str) -> Segment:
+    """Return text that somebody else wrote."""
+    return Segment(text, False)
+
+
+def leading_system(
+    messages: Sequence[Message],
+) -> tuple[Sequence[Message], Sequence[Message]]:
+    """Cut a conversation after the system messages that it begins with."""
     head = 0
     while head < len(messages) and messages[head].role == "system":
         head += 1
-    _system(segments, [m.content for m in messages[:head]], tools)
-    for message in messages[head:]:
-        _message(segments, message)
-    segments.append(Segment("<|im_start|>assistant\n", True))
-    return _merge(segments)
-
-
-def render_text(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> str:
-    """Return the rendered prompt as one string: for reading, and for engines without ids."""
-    return "".join(segment.text for segment in render(messages, tools))
-
-
-def system_text(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> str:
-    """Return only the body of the system turn: for engines that take chat messages."""
-    segments: list[Segment] = []
-    _system(segments, [m.content for m in messages if m.role == "system"], tools)
-    body = "".join(segment.text for segment in _merge(segments))
-    return body.removeprefix("<|im_start|>system\n").removesuffix(f"{TURN_END}\n")
-
-
-def calls_text(calls: Iterable[ToolCall]) -> str:
-    """Write calls as the JSON list that stands between the `<tool_call>` tags."""
-    listed = [{"name": call.name, "arguments": call.arguments} for call in calls]
-    return json.dumps(listed, ensure_ascii=False)
+    return messages[:head], messages[head:]
 
 
 def tool_line(spec: ToolSpec) -> str:
     """Write one tool as the JSON object that stands on its line in `<tools>`."""
-    shown = {
-        "name": spec.name,
-        "description": spec.description,
-        "parameters": spec.parameters,
-    }
-    return json.dumps(shown, ensure_ascii=False)
+    return _json(_function(spec))
+
+
+def function_line(spec: ToolSpec) -> str:
+    """Write one tool in the wrapper that most families of models were trained on."""
+    return _json({"type": "function", "function": _function(spec)})
+
+
+def system_body(
+    messages: Iterable[Message],
+    tools: Sequence[ToolSpec],
+    *,
+    line: Callable[[ToolSpec], str] = tool_line,
+) -> list[Segment]:
+    """Return the system text: what the messages say, the tools, and how to reply.
+
+    Args:
+        messages: the system messages.
+        line: writes a tool.
+    """
+    segments: list[Segment] = []
+    for message in messages:
+        if message.content:
+            segments += [theirs(message.content), ours("\n\n")]
+    if not tools:
+        return [*segments, ours(_NO_TOOLS)]
+    segments.append(ours(_TOOLS_HEAD))
+    for spec in tools:
+        segments += [theirs(line(spec)), ours("\n")]
+    return [*segments, ours(_TOOLS_TAIL)]
+
+
+def system_text(messages: Iterable[Message], tools: Sequence[ToolSpec]) -> str:
+    """Return the system text of a conversation: for engines that take chat messages."""
+    return text_of(system_body([m for m in messages if m.role == "system"], tools))
+
+
+def call_block(calls: Sequence[ToolCall]) -> list[Segment]:
+    """Return past calls as the reply grammar has them; nothing where there are none."""
+    if not calls:
+        return []
+    return [ours("<tool_call>"), theirs(calls_text(calls)), ours("</tool_call>")]
+
+
+def calls_text(calls: Iterable[ToolCall]) -> str:
+    """Write calls as the JSON list that stands between the `<tool_call>` tags."""
+    return _json([{"name": call.name, "arguments": call.arguments} for call in calls])
 
 
 def encodable(text: str) -> str:
@@ -88,35 +112,12 @@ def encodable(text: str) -> str:
     return _HALF_PAIR.sub("\ufffd", text)
 
 
-def _system(segments: list[Segment], texts: Sequence[str], tools: Sequence[ToolSpec]) -> None:
-    segments.append(Segment("<|im_start|>system\n", True))
-    for text in texts:
-        if text:
-            segments += [Segment(text, False), Segment("\n\n", True)]
-    if tools:
-        segments.append(Segment(_TOOLS_HEAD, True))
-        for spec in tools:
-            segments += [Segment(tool_line(spec), False), Segment("\n", True)]
-        segments.append(Segment(_TOOLS_TAIL, True))
-    else:
-        segments.append(Segment(_NO_TOOLS, True))
-    segments.append(Segment(f"{TURN_END}\n", True))
+def text_of(segments: Iterable[Segment]) -> str:
+    """Return segments as one string: for reading, and for engines without ids."""
+    return encodable("".join(text for text, _ in segments))
 
 
-def _message(segments: list[Segment], message: Message) -> None:
-    segments.append(Segment(f"<|im_start|>{message.role}\n", True))
-    if message.content:
-        segments.append(Segment(message.content, False))
-    if message.tool_calls:
-        segments += [
-            Segment("<tool_call>", True),
-            Segment(calls_text(message.tool_calls), False),
-            Segment("</tool_call>", True),
-        ]
-    segments.append(Segment(f"{TURN_END}\n", True))
-
-
-def _merge(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+def merge(segments: Iterable[Segment]) -> tuple[Segment, ...]:
     """Join neighbours of equal trust, so that the cut into segments is canonical."""
     merged: list[Segment] = []
     for raw in segments:
@@ -126,3 +127,11 @@ def _merge(segments: Iterable[Segment]) -> tuple[Segment, ...]:
         elif segment.text:
             merged.append(segment)
     return tuple(merged)
+
+
+def _function(spec: ToolSpec) -> dict[str, object]:
+    return {"name": spec.name, "description": spec.description, "parameters": spec.parameters}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

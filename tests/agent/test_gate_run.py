@@ -18,7 +18,7 @@ from tooln1_agent.gate_report import GateReport
 from tooln1_agent.gate_run import promote_if_passed, replies, run_gate
 from tooln1_agent.holdout_ledger import holdout_hash, record_use, uses
 from tooln1_agent.messages import Message
-from tooln1_agent.prompt import PROMPT_VERSION
+from tooln1_agent.renderers.tooln1 import TOOLN1
 
 RIGHT = '<think>a</think><tool_call>[{"name": "go", "arguments": {}}]</tool_call>'
 WRONG = '<think>a</think><tool_call>[{"name": "go", "arguments": {"x": 1}}]</tool_call>'
@@ -49,7 +49,7 @@ def add(
     name: str,
     *,
     base_model: str = "scripted",
-    prompt_version: str = PROMPT_VERSION,
+    prompt_version: str = TOOLN1.version,
 ) -> str:
     source = store.root.parent / name
     source.mkdir()

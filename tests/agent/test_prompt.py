@@ -1,4 +1,4 @@
-"""The prompt: what is rendered, what of it is trusted, and that the two never mix."""
+"""The prompt in our own template: what is rendered, and what of it is trusted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tool_registry import ToolCall, ToolSpec
 from tooln1_agent.engines.chat_format import chat_messages
 from tooln1_agent.messages import Message
 from tooln1_agent.parsing import parse
-from tooln1_agent.prompt import Segment, calls_text, render, render_text, system_text, tool_line
+from tooln1_agent.prompt import Segment, calls_text, system_text, text_of, tool_line
+from tooln1_agent.renderers.tooln1 import render
 
 WEATHER = ToolSpec(
     name="weather",
@@ -23,18 +24,15 @@ WEATHER = ToolSpec(
 
 def test_a_conversation_renders_to_this_text() -> None:
     call = ToolCall(id="call_1", name="weather", arguments={"city": "Rome"})
-    text = render_text(
-        [
-            Message(role="system", content="Be brief."),
-            Message(role="user", content="Rome?"),
-            Message(role="assistant", tool_calls=(call,)),
-            Message(role="tool", content="sunny", tool_call_id="call_1"),
-            Message(role="assistant", content="Sunny."),
-            Message(role="user", content="And now?"),
-        ],
-        [WEATHER],
-    )
-    assert text == (
+    messages = [
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="Rome?"),
+        Message(role="assistant", tool_calls=(call,)),
+        Message(role="tool", content="sunny", tool_call_id="call_1"),
+        Message(role="assistant", content="Sunny."),
+        Message(role="user", content="And now?"),
+    ]
+    assert text_of(render(messages, [WEATHER])) == (
         "<|im_start|>system\nBe brief.\n\n# Tools\nYou may call these functions:\n<tools>\n"
         '{"name": "weather", "description": "Weather in a city.", "parameters": '
         '{"type": "object", "properties": {"city": {"type": "string"}}}}\n'
@@ -52,14 +50,14 @@ def test_a_conversation_renders_to_this_text() -> None:
 
 
 def test_without_tools_nothing_is_said_of_calls() -> None:
-    text = render_text([Message(role="user", content="Hi.")], [])
+    text = text_of(render([Message(role="user", content="Hi.")], []))
     assert "tool_call" not in text
     assert "# Tools" not in text
 
 
 def test_a_later_system_message_keeps_its_place() -> None:
     messages = [Message(role="user", content="a"), Message(role="system", content="b")]
-    text = render_text(messages, [])
+    text = text_of(render(messages, []))
     assert text.index("user\na") < text.index("system\nb")
 
 
@@ -100,7 +98,7 @@ def test_segments_alternate_in_trust_are_not_empty_and_can_be_encoded(
     assert all(a.trusted != b.trusted for a, b in pairwise(segments))
     assert segments[0].trusted
     assert segments[-1].trusted
-    render_text(messages, tools).encode()
+    text_of(render(messages, tools)).encode()
     system_text(messages, tools).encode()
 
 
@@ -126,4 +124,6 @@ def test_the_order_of_a_schemas_keys_is_kept() -> None:
 def test_the_body_of_the_system_turn_is_that_of_the_rendered_prompt() -> None:
     messages = [Message(role="system", content="Be brief."), Message(role="user", content="Hi.")]
     body = system_text(messages, [WEATHER])
-    assert render_text(messages, [WEATHER]).startswith(f"<|im_start|>system\n{body}<|im_end|>\n")
+    assert text_of(render(messages, [WEATHER])).startswith(
+        f"<|im_start|>system\n{body}<|im_end|>\n"
+    )

@@ -22,7 +22,7 @@ from tool_registry import ToolCall, ToolResult, ToolSpec
 from tooln1_agent.errors import StoreError, StoreTooNew, UnknownRecord
 from tooln1_agent.messages import Completion, Message, Sampling, Usage
 from tooln1_agent.parsing import Reply
-from tooln1_agent.prompt import render
+from tooln1_agent.renderers.tooln1 import render
 from tooln1_agent.replay import schema
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.transcript import Interaction, Turn

@@ -16,7 +16,7 @@ from tooln1_agent.engines.base import ModelRequest, complete
 from tooln1_agent.engines.scripted import ScriptedEngine
 from tooln1_agent.errors import AdapterError, EngineBusy
 from tooln1_agent.messages import Completion, Message
-from tooln1_agent.prompt import PROMPT_VERSION
+from tooln1_agent.renderers.tooln1 import TOOLN1
 from tooln1_agent.server.live import AdapterPointer
 from tooln1_agent.server.tracked import TrackedEngine
 from tooln1_agent.telemetry import Metrics
@@ -61,7 +61,7 @@ def add(
     weights: bytes,
     *,
     base_model: str = "scripted",
-    prompt_version: str = PROMPT_VERSION,
+    prompt_version: str = TOOLN1.version,
 ) -> str:
     source = store.root.parent / f"trained-{weights.hex()}"
     source.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,8 @@ from tooln1_agent.codec import Codec
 from tooln1_agent.examples import Exact, Example, LabelEvent, NoCall, Target, example_id
 from tooln1_agent.ids import new_id
 from tooln1_agent.messages import Message
-from tooln1_agent.prompt import render
+from tooln1_agent.renderers.families import MARK
+from tooln1_agent.renderers.tooln1 import render
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.transcript import Interaction
 
@@ -36,6 +38,12 @@ def byte_tokenizer(*whole: str) -> Tokenizer:
     tokenizer.add_special_tokens(list(CONTROL))
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in whole])
     return tokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
+    """Write a tokenizer whose prompts are in our own template."""
+    tokenizer.save(str(path / "tokenizer.json"))
+    (path / "tokenizer_config.json").write_text(json.dumps({MARK: "tooln1"}))
 
 
 def random_model(*, vocab_size: int, hidden_size: int = 32, seed: int = 0) -> Qwen3ForCausalLM:
@@ -65,7 +73,7 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "tiny-qwen3"
     tokenizer = byte_tokenizer()
     random_model(vocab_size=tokenizer.get_vocab_size()).save_pretrained(path)
-    tokenizer.save(str(path / "tokenizer.json"))
+    save_tokenizer(tokenizer, path)
     return path
 
 
@@ -138,7 +146,7 @@ def tiny_agent_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that calls a switch whatever it is asked: "off" a little more often than "on"."""
     path = tmp_path_factory.mktemp("models") / "tiny-agent"
     tokenizer = byte_tokenizer(*CALLS, *_template_pieces())
-    codec = Codec(tokenizer.to_str())
+    codec = Codec(tokenizer.to_str(), renderer="tooln1")
     model = random_model(vocab_size=codec.vocab_size, hidden_size=64)
     replies = [
         tokenizer.encode(f"<think>x</think><tool_call>{call}</tool_call><|im_end|>").ids
@@ -157,7 +165,7 @@ def tiny_agent_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         optimizer.step()
         optimizer.param_groups[0]["lr"] = 5e-3 * (1 - step / 150)
     model.save_pretrained(path)
-    tokenizer.save(str(path / "tokenizer.json"))
+    save_tokenizer(tokenizer, path)
     return path
 
 

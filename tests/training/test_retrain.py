@@ -15,7 +15,7 @@ import pytest
 
 from tooln1_agent.adapters import AdapterStore
 from tooln1_agent.engines.local.model import base_name
-from tooln1_agent.prompt import PROMPT_VERSION
+from tooln1_agent.renderers.tooln1 import TOOLN1
 from tooln1_agent.replay.store import ReplayStore
 
 MakeStore = Callable[..., Path]
@@ -98,7 +98,7 @@ def test_an_adapter_for_another_base_is_refused(
         staging,
         base_model="another-base",
         parent=None,
-        prompt_version=PROMPT_VERSION,
+        prompt_version=TOOLN1.version,
         trained_on={},
         config_hash="",
     )

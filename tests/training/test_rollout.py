@@ -16,7 +16,7 @@ from tooln1_agent.codec import Codec
 from tooln1_agent.engines.local.model import base_name
 from tooln1_agent.errors import AdapterError, ConfigError
 from tooln1_agent.examples import Example
-from tooln1_agent.prompt import PROMPT_VERSION
+from tooln1_agent.renderers.tooln1 import TOOLN1
 from tooln1_agent.reward import Reward
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged
@@ -143,7 +143,7 @@ def test_training_goes_on_from_a_saved_adapter(tiny_model_dir: Path, tmp_path: P
         tmp_path / "saved",
         base_model=policy.base_model,
         parent=None,
-        prompt_version=PROMPT_VERSION,
+        prompt_version=TOOLN1.version,
         trained_on={},
         config_hash="",
     )

@@ -16,7 +16,8 @@ from transformers import AutoTokenizer
 import tooln1_agent
 from tooln1_agent.codec import Codec
 from tooln1_agent.parsing import parse
-from tooln1_agent.prompt import PROMPT_VERSION, Segment, render_text
+from tooln1_agent.prompt import Segment, text_of
+from tooln1_agent.renderers.tooln1 import TOOLN1
 from trainer.seed.evaluate import Seed, accuracy, world_probes
 from trainer.seed.packing import SHAPES, draw_round
 from trainer.seed.pretrain import PretrainConfig, pretrain
@@ -45,7 +46,7 @@ def test_the_shipped_model_is_at_most_ten_megabytes() -> None:
 
 def test_the_shipped_model_was_trained_on_the_prompt_that_is_served() -> None:
     told = json.loads((MODEL / "training.json").read_text())
-    assert told["prompt_version"] == PROMPT_VERSION
+    assert told["prompt_version"] == TOOLN1.version
 
 
 def test_no_untrusted_text_becomes_a_control_token(codec: Codec) -> None:
@@ -65,7 +66,7 @@ def test_encoding_loses_nothing(codec: Codec) -> None:
 def test_transformers_reads_the_tokenizer_alike(codec: Codec) -> None:
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     episode = draw_episode(random.Random(5))
-    text = render_text(episode.messages, episode.tools)
+    text = text_of(TOOLN1.render(episode.messages, episode.tools))
     ids = codec.prompt_ids(episode.messages, episode.tools)
     assert tokenizer.encode(text, add_special_tokens=False) == ids
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")

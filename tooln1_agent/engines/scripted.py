@@ -9,7 +9,8 @@ from pathlib import Path
 from tooln1_agent.engines.base import EngineInfo, ModelRequest
 from tooln1_agent.errors import ContextTooLong, EngineError
 from tooln1_agent.messages import Completion, FinishReason, Sampling, Usage
-from tooln1_agent.prompt import PROMPT_VERSION, render_text
+from tooln1_agent.prompt import text_of
+from tooln1_agent.renderers.tooln1 import TOOLN1
 
 CHARS_PER_TOKEN = 4
 """A scripted "token" is four characters, in usage, in `max_tokens` and in the context limit."""
@@ -36,7 +37,7 @@ class ScriptedEngine:
         self._info = EngineInfo(
             capability="text",
             base_model=base_model,
-            prompt_version=PROMPT_VERSION,
+            prompt_version=TOOLN1.version,
             context_limit=context_limit,
         )
         self.requests: list[ModelRequest] = []
@@ -49,7 +50,7 @@ class ScriptedEngine:
         return self._info
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
-        prompt_tokens = _tokens(render_text(request.messages, request.tools))
+        prompt_tokens = _tokens(text_of(TOOLN1.render(request.messages, request.tools)))
         limit, wanted = self._info.context_limit, request.sampling.max_tokens
         if limit is not None and prompt_tokens + wanted > limit:
             raise ContextTooLong(prompt_tokens=prompt_tokens, max_tokens=wanted, limit=limit)

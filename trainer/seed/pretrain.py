@@ -18,7 +18,8 @@ from torch.nn import functional
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from tooln1_agent.codec import Codec
-from tooln1_agent.prompt import PROMPT_VERSION, calls_text, render_text
+from tooln1_agent.prompt import calls_text, text_of
+from tooln1_agent.renderers.tooln1 import TOOLN1
 from trainer.seed.packing import Batch, draw_round
 from trainer.seed.tokenizer import save_tokenizer, train_tokenizer
 from trainer.seed.world import draw_episode
@@ -114,7 +115,7 @@ def prepare_tokenizer(config: PretrainConfig, work_dir: Path) -> Codec:
         rng = random.Random(config.seed)
         episodes = (draw_episode(rng, max_tools=4) for _ in range(12_000))
         texts = (
-            render_text(episode.messages, episode.tools)
+            text_of(TOOLN1.render(episode.messages, episode.tools))
             + f" {episode.think} {calls_text(episode.calls)} {episode.answer}"
             for episode in episodes
         )
@@ -258,7 +259,7 @@ def export(
     GenerationConfig(eos_token_id=end, pad_token_id=pad).save_pretrained(partial)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(work_dir / name, partial)
-    text = json.dumps({"prompt_version": PROMPT_VERSION, **meta}, indent=2)
+    text = json.dumps({"prompt_version": TOOLN1.version, **meta}, indent=2)
     (partial / "training.json").write_text(text + "\n")
     card = directory / "MODEL_CARD.md"
     if card.exists():

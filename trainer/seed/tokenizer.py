@@ -16,6 +16,8 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tooln1_agent.prompt import Segment
+from tooln1_agent.renderers.families import MARK
+from tooln1_agent.renderers.tooln1 import TOOLN1
 from trainer.seed.words import vocabulary
 
 CONTROL = (
@@ -99,6 +101,7 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
         "pad_token": "<|endoftext|>",
         "model_max_length": 4096,
         "clean_up_tokenization_spaces": False,
+        MARK: TOOLN1.name,
     }
     (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
