@@ -81,6 +81,8 @@ class LabelEvent(BaseModel):
     trust: float = Field(default=1.0, ge=0.0, le=1.0)
     evidence: str = ""
     """For hindsight and verifiers: what the label rests on, for a person to check."""
+    renewed: tuple[ToolSpec, ...] = ()
+    """Tools as they have become since the turn: whoever gives the target vouches for these."""
     created_at: Instant
 
     @model_validator(mode="after")
@@ -90,6 +92,8 @@ class LabelEvent(BaseModel):
                 f"verdict {self.verdict!r} with target {self.target!r}: "
                 "'target' needs a target, 'accept' and 'reject' take none"
             )
+        if self.renewed and self.verdict != "target":
+            raise ValueError(f"verdict {self.verdict!r} renews no tools; a 'target' may")
         return self
 
 
@@ -99,6 +103,8 @@ class Labelled(NamedTuple):
     target: Target
     source: Source
     created_at: datetime
+    renewed: tuple[ToolSpec, ...] = ()
+    """Tools that the target was given for as they are now, not as the turn was offered them."""
 
 
 def effective_target(events: Iterable[LabelEvent], reply: Reply) -> Labelled | None:
@@ -129,7 +135,9 @@ def _weight(event: LabelEvent) -> tuple[int, datetime]:
 
 
 def _labelled(target: Target | None, event: LabelEvent) -> Labelled | None:
-    return None if target is None else Labelled(target, event.source, event.created_at)
+    if target is None:
+        return None
+    return Labelled(target, event.source, event.created_at, event.renewed)
 
 
 def _accepted(own: Target, accept: LabelEvent, best: LabelEvent | None) -> Labelled | None:
@@ -138,7 +146,8 @@ def _accepted(own: Target, accept: LabelEvent, best: LabelEvent | None) -> Label
     if accept.source not in HOLDOUT_SOURCES:
         return _labelled(best.target, best)
     joined = _join(best.target, own)
-    return Labelled(joined, best.source, max(best.created_at, accept.created_at))
+    since = max(best.created_at, accept.created_at)
+    return Labelled(joined, best.source, since, best.renewed)
 
 
 def _target_of(reply: Reply) -> Target | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tooln1_agent.agent import Agent
-from tooln1_agent.errors import LabelRefused
 from tooln1_agent.examples import Example, LabelEvent
+from tooln1_agent.replay.found import is_said, write_found
 from tooln1_agent.replay.hindsight import find_hindsight
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.verifier import examples_for
@@ -51,17 +51,9 @@ def holdout_of(path: Path, agent: Agent | None = None) -> list[Example]:
 
 def missing_hindsight(store: ReplayStore) -> list[LabelEvent]:
     """Return the labels that hindsight gives and the store does not have yet."""
-    known = {(e.interaction, e.turn) for e in store.labels() if e.source == "hindsight"}
-    return [e for e in find_hindsight(store) if (e.interaction, e.turn) not in known]
+    return [e for e in find_hindsight(store) if not is_said(e, store.labels(e.interaction))]
 
 
 def add_hindsight(store: ReplayStore) -> int:
     """Put them into the store; return how many it took."""
-    added = 0
-    for event in missing_hindsight(store):
-        try:
-            store.add_label(event)
-        except LabelRefused:
-            continue
-        added += 1
-    return added
+    return write_found(store, find_hindsight(store)).added

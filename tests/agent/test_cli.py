@@ -100,7 +100,20 @@ def test_the_version_is_shown(run: Callable[..., Said]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "label", "stats", "show", "import", "export", "gate", "adapters"]
+    "command",
+    [
+        "serve",
+        "label",
+        "labels",
+        "renew",
+        "find-labels",
+        "stats",
+        "show",
+        "import",
+        "export",
+        "gate",
+        "adapters",
+    ],
 )
 def test_every_option_of_every_command_has_help(run: Callable[..., Said], command: str) -> None:
     assert run(command, "--help").code == 0

@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from tool_registry.errors import ToolRegistryError
-from tooln1_agent.cli import adapters, exporting, gate, importing, labels, looking, serving
+from tooln1_agent.cli import (
+    adapters,
+    auditing,
+    exporting,
+    finding,
+    gate,
+    importing,
+    labels,
+    looking,
+    serving,
+)
 from tooln1_agent.cli.plugins import CommandGroup, foreign_trainer
 from tooln1_agent.errors import ToolN1Error
 
@@ -45,6 +55,9 @@ def build() -> typer.Typer:
     app.callback()(_root)
     app.command()(serving.serve)
     app.command()(labels.label)
+    app.command()(auditing.labels)
+    app.command()(auditing.renew)
+    app.command()(finding.find_labels)
     app.command()(looking.stats)
     app.command()(looking.show)
     app.command("import")(importing.import_file)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tool_registry.tool import ToolSpec
 from tooln1_agent.examples import (
@@ -22,6 +22,7 @@ from tooln1_agent.examples import (
     split_of,
 )
 from tooln1_agent.parsing import Reply
+from tooln1_agent.replay.labels import renewed_tools
 from tooln1_agent.transcript import Interaction, prompt_of_turn
 
 Skipped = Literal[
@@ -84,37 +85,66 @@ class ExampleSet:
         return len(self.examples) - self.calls
 
 
-def collect_examples(
+class Made(NamedTuple):
+    """What the labels of one turn come to."""
+
+    interaction: str
+    turn: int
+    events: tuple[LabelEvent, ...]
+    example: Example | None
+    """None where there is none whatever the tools are now."""
+    skipped: Skipped | None
+    """Why it is not used; None if it is, but for other turns with the same prompt."""
+
+
+def collect_examples(made: Iterable[Made]) -> ExampleSet:
+    """Gather the examples of labelled turns, one for each prompt."""
+    kept: dict[str, Example] = {}
+    skipped: Counter[Skipped] = Counter()
+    for _, _, _, example, reason in made:
+        if reason is not None or example is None:
+            skipped[reason or "no_target"] += 1
+        elif (other := kept.get(example.id)) is None:
+            kept[example.id] = example
+        else:
+            skipped["duplicate" if other.target == example.target else "conflict"] += 1
+            kept[example.id] = max(other, example, key=_weight)
+    examples = sorted(kept.values(), key=lambda e: (e.created_at, e.id))
+    return ExampleSet(tuple(examples), dict(skipped))
+
+
+def examples_of_turns(
     labelled: Iterable[tuple[Interaction, Sequence[LabelEvent]]],
     *,
     holdout_share: float,
     tools_now: Sequence[ToolSpec] | None,
-) -> ExampleSet:
-    """Build the examples of labelled interactions.
+) -> Iterator[Made]:
+    """Yield what comes of each labelled turn.
 
     Args:
         labelled: each interaction with its label events.
         holdout_share: between 0 and 1; see `split_of`.
         tools_now: the tools as they are today; None where that is not known (client-side tools).
     """
-    now = None if tools_now is None else {spec.name: spec.fingerprint for spec in tools_now}
-    kept: dict[str, Example] = {}
-    skipped: Counter[Skipped] = Counter()
     for interaction, events in labelled:
         for turn in sorted({event.turn for event in events}):
-            own = [event for event in events if event.turn == turn]
-            made = _example(interaction, turn, own, holdout_share=holdout_share)
-            if isinstance(made, Example) and now is not None and _has_expired(made, now):
-                made = "tool_changed"
-            if isinstance(made, str):
-                skipped[made] += 1
-            elif (other := kept.get(made.id)) is None:
-                kept[made.id] = made
-            else:
-                skipped["duplicate" if other.target == made.target else "conflict"] += 1
-                kept[made.id] = max(other, made, key=_weight)
-    examples = sorted(kept.values(), key=lambda e: (e.created_at, e.id))
-    return ExampleSet(tuple(examples), dict(skipped))
+            own = tuple(event for event in events if event.turn == turn)
+            found = _example(interaction, turn, own, holdout_share=holdout_share)
+            example = found if isinstance(found, Example) else None
+            reason = None if isinstance(found, Example) else found
+            if example is not None and changed_tools(example, tools_now):
+                reason = "tool_changed"
+            yield Made(interaction.id, turn, own, example, reason)
+
+
+def changed_tools(example: Example, tools_now: Sequence[ToolSpec] | None) -> tuple[str, ...]:
+    """Return the tools that the target calls, or may call, that are gone or not the same now."""
+    if tools_now is None:
+        return ()
+    now = {spec.name: spec.fingerprint for spec in tools_now}
+    then = {spec.name: spec.fingerprint for spec in example.tools}
+    used = set(then) if isinstance(example.target, Verify) else called_tools(example.target)
+    return tuple(sorted(name for name in used if now.get(name) != then.get(name)))
 
 
 def _example(
@@ -133,10 +163,11 @@ def _example(
     split = split_of(messages, holdout_share=holdout_share)
     if split == "holdout" and label.source not in HOLDOUT_SOURCES:
         return "weak_in_holdout"
+    tools = renewed_tools(interaction.tools, label.renewed)
     return Example(
-        id=example_id(messages, interaction.tools),
+        id=example_id(messages, tools),
         messages=messages,
-        tools=interaction.tools,
+        tools=tools,
         target=label.target,
         split=split,
         source=label.source,
@@ -144,13 +175,6 @@ def _example(
         turn=turn,
         created_at=label.created_at,
     )
-
-
-def _has_expired(example: Example, now: dict[str, str]) -> bool:
-    """Whether a tool that the target calls, or may call, is not the same any more."""
-    then = {spec.name: spec.fingerprint for spec in example.tools}
-    used = set(then) if isinstance(example.target, Verify) else called_tools(example.target)
-    return any(now.get(name) != then.get(name) for name in used)
 
 
 def _weight(example: Example) -> tuple[int, object]:

@@ -47,7 +47,9 @@ def check_label(event: LabelEvent, interaction: Interaction) -> None:
             f"there is no {where}: it has {len(interaction.turns)} turns, counted from 0"
         )
     if event.verdict == "target":
-        problem = target_problem(event.target, interaction.tools)
+        problem = _renewal_problem(event, interaction) or target_problem(
+            event.target, renewed_tools(interaction.tools, event.renewed)
+        )
     elif not served:
         problem = "it was never served, so there is nothing to accept or reject; send a target"
     elif event.verdict == "accept":
@@ -60,6 +62,16 @@ def check_label(event: LabelEvent, interaction: Interaction) -> None:
         problem = None
     if problem:
         raise LabelRefused(f"cannot label {where} with {event.verdict!r}: {problem}")
+
+
+def renewed_tools(tools: Sequence[ToolSpec], renewed: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
+    """Return tools with those of the same name in place of them."""
+    now = {spec.name: spec for spec in renewed}
+    return tuple(now.get(spec.name, spec) for spec in tools)
+
+
+def _renewal_problem(event: LabelEvent, interaction: Interaction) -> str | None:
+    return _name_problem([spec.name for spec in event.renewed], interaction.tools)
 
 
 def target_problem(target: Target | None, tools: Sequence[ToolSpec]) -> str | None:

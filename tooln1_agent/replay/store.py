@@ -11,15 +11,26 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-from tool_registry.calls import ToolCall, ToolResult
+from tool_registry.calls import ToolResult
 from tool_registry.tool import ToolSpec
 from tooln1_agent.errors import UnknownRecord
 from tooln1_agent.examples import LabelEvent
-from tooln1_agent.replay.collect import ExampleSet, collect_examples
+from tooln1_agent.replay.collect import (
+    ExampleSet,
+    Made,
+    collect_examples,
+    examples_of_turns,
+)
 from tooln1_agent.replay.contents import get_messages, get_tools
 from tooln1_agent.replay.database import Connection
+from tooln1_agent.replay.episodes import (
+    MintedCall,
+    read_call,
+    read_episodes,
+    read_failed_episodes,
+)
 from tooln1_agent.replay.labels import LabelPolicy, check_label
 from tooln1_agent.replay.recording import (
     append_turn,
@@ -37,27 +48,6 @@ _COLUMNS = (
     "seq, id, episode, agent, principal, base_model, tokenizer_hash, prompt_version, "
     "last_message, toolset, stop, no_train, created_at"
 )
-
-
-_FAILED_EPISODES = """
-SELECT i.episode FROM interactions i JOIN turns t ON t.interaction = i.seq
-GROUP BY i.episode
-HAVING count(*) > 1 AND max(
-    json_array_length(t.reply, '$.faults') > 0
-    OR EXISTS (SELECT 1 FROM json_each(t.results) r WHERE json_extract(r.value, '$.ok') = 0)
-    OR (t.results = '[]' AND json_array_length(t.reply, '$.calls') > 0)
-)
-ORDER BY min(i.seq)
-"""
-
-
-class MintedCall(NamedTuple):
-    """A call whose id we minted, and where it was made."""
-
-    call: ToolCall
-    interaction: str
-    turn: int
-    episode: str
 
 
 class ReplayStore:
@@ -195,30 +185,18 @@ class ReplayStore:
 
     def episodes(self) -> tuple[str, ...]:
         """Return the ids of all conversations, in the order they began."""
-        found = self._db.read("SELECT episode FROM interactions GROUP BY episode ORDER BY min(seq)")
-        return tuple(row[0] for row in found)
+        return read_episodes(self._db)
 
     def failed_episodes(self) -> tuple[str, ...]:
         """Return the conversations in which a turn failed, or may have, and another came after.
 
         What a client's own tools returned has to be read to tell, so those may be among them.
         """
-        return tuple(row[0] for row in self._db.read(_FAILED_EPISODES))
+        return read_failed_episodes(self._db)
 
     def call_of(self, call_id: str, *, principal: str) -> MintedCall | None:
         """Return the call that was handed to this principal under this id; None if none was."""
-        rows = self._db.read(
-            "SELECT t.reply, c.position, i.id, c.turn, i.episode FROM calls c "
-            "JOIN interactions i ON i.seq = c.interaction "
-            "JOIN turns t ON t.interaction = c.interaction AND t.idx = c.turn "
-            "WHERE c.call_id = ? AND c.principal = ? ORDER BY c.interaction DESC LIMIT 1",
-            (call_id, principal),
-        )
-        if not rows:
-            return None
-        reply, position, interaction, turn, episode = rows[0]
-        call = ToolCall.model_validate(json.loads(reply)["calls"][position])
-        return MintedCall(call, interaction, turn, episode)
+        return read_call(self._db, call_id, principal=principal)
 
     def episode_of_calls(self, call_ids: Sequence[str], *, principal: str) -> str | None:
         """Return the conversation to which the last call id belongs that we minted.
@@ -259,8 +237,30 @@ class ReplayStore:
     def examples(
         self, *, holdout_share: float = 0.25, tools_now: Sequence[ToolSpec] | None = None
     ) -> ExampleSet:
-        """Return what the labels teach: see `collect.collect_examples`."""
-        return collect_examples(self._labelled(), holdout_share=holdout_share, tools_now=tools_now)
+        """Return what the labels teach, and a count of what they do not.
+
+        Args:
+            holdout_share: between 0 and 1; see `examples.split_of`.
+            tools_now: the tools as they are today, if examples of other ones are to be left out.
+        """
+        return collect_examples(self.labelled(holdout_share=holdout_share, tools_now=tools_now))
+
+    def labelled(
+        self,
+        *,
+        interaction: str | None = None,
+        holdout_share: float = 0.25,
+        tools_now: Sequence[ToolSpec] | None = None,
+    ) -> Iterator[Made]:
+        """Yield each labelled turn, of one interaction or of all, and what its labels come to.
+
+        The other arguments are those of `examples`. Raises `UnknownRecord`.
+        """
+        if interaction is not None:
+            chosen = iter([(self.interaction(interaction), self.labels(interaction))])
+        else:
+            chosen = self._labelled()
+        return examples_of_turns(chosen, holdout_share=holdout_share, tools_now=tools_now)
 
     def _labelled(self) -> Iterator[tuple[Interaction, tuple[LabelEvent, ...]]]:
         found = self._db.read("SELECT DISTINCT interaction FROM labels ORDER BY interaction")
