@@ -32,6 +32,8 @@ class Sampling(BaseModel):
 
     temperature: float = Field(default=0.0, ge=0.0, le=10.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    top_k: int | None = Field(default=None, ge=1)
+    """Draw from the likeliest so many tokens only; `top_p` then applies to what they make up."""
     max_tokens: int = Field(default=512, ge=1, le=65_536)
     """Upper bound on completion tokens."""
     seed: int | None = None
@@ -61,7 +63,10 @@ class Completion(BaseModel):
 
     The ids and log-probs are there only where the engine deals in ids (`capability == "ids"`);
     then `logprobs[i]` belongs to `completion_ids[i]`, in nats, under the plain model
-    (temperature 1), and the closing control token is included.
+    (temperature 1), and the closing control token is included. `sampling_logprobs` are those of
+    the same ids under what they were drawn from: after temperature, top-k and top-p, and 0.0 for
+    the certain choice of greedy sampling. They are None where that is the plain model, and where
+    the engine does not tell.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,5 +78,6 @@ class Completion(BaseModel):
     prompt_ids: tuple[int, ...] | None = None
     completion_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
+    sampling_logprobs: tuple[float, ...] | None = None
     sampling: Sampling = Sampling()
     usage: Usage = Usage()

@@ -17,6 +17,7 @@ from tooln1_agent.engines.base import ModelRequest, complete
 from tooln1_agent.engines.local.adapted import AdaptedModel
 from tooln1_agent.engines.local.engine import LocalEngine
 from tooln1_agent.engines.local.model import base_name, load_base
+from tooln1_agent.engines.local.scheduler import Scheduler
 from tooln1_agent.engines.text_stream import TextStream
 from tooln1_agent.errors import (
     AdapterError,
@@ -293,16 +294,16 @@ async def test_the_oldest_request_leads_so_none_starves(model_dir, adapters):
 
 
 async def test_a_worker_that_dies_tells_everybody(engine, monkeypatch):
-    def explode(*_, **__):
-        raise RuntimeError("out of memory")
+    def explode(self):
+        raise RuntimeError("a bug of ours")
 
     await engine.start()
-    monkeypatch.setattr("tooln1_agent.engines.local.worker.sample_rows", explode)
+    monkeypatch.setattr(Scheduler, "tick", explode)
     results = await asyncio.gather(
         *(complete(engine, ask(str(n))) for n in range(3)), return_exceptions=True
     )
     assert all(isinstance(result, EngineDown) for result in results)
-    with pytest.raises(EngineDown, match=r"out of memory.*restart"):
+    with pytest.raises(EngineDown, match=r"a bug of ours.*restart"):
         await complete(engine, ask())
 
 

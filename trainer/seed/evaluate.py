@@ -11,7 +11,7 @@ import torch
 
 from tool_registry.tool import ToolSpec
 from tooln1_agent.codec import Codec
-from tooln1_agent.engines.local.generate import Row, sample_rows
+from tooln1_agent.engines.local.generate import Wanted, sample_rows
 from tooln1_agent.engines.local.model import load_base
 from tooln1_agent.examples import Exact, NoCall
 from tooln1_agent.messages import Message, Sampling
@@ -52,9 +52,8 @@ class Seed:
             chosen = order[start : start + batch]
             samples = sample_rows(
                 self.model,
-                [Row(prompts[i], sampling) for i in chosen],
+                [Wanted(prompts[i], sampling) for i in chosen],
                 end_id=self.codec.end_id,
-                pad_id=self.codec.end_id,
                 generator=generator,
             )
             for i, sample in zip(chosen, samples, strict=True):

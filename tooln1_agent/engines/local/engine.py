@@ -12,10 +12,18 @@ from pathlib import Path
 from tooln1_agent.codec import Codec
 from tooln1_agent.engines.base import EngineInfo, ModelRequest
 from tooln1_agent.engines.local.adapted import AdaptedModel
+from tooln1_agent.engines.local.decoder import Sample
 from tooln1_agent.engines.local.model import Dtype, base_name, declared_limit, load_base
-from tooln1_agent.engines.local.worker import Ended, Job, Worker
+from tooln1_agent.engines.local.scheduler import Limits, Request
+from tooln1_agent.engines.local.worker import Worker
 from tooln1_agent.engines.text_stream import TextStream
-from tooln1_agent.errors import AdapterError, ConfigError, ContextTooLong, EngineDown
+from tooln1_agent.errors import (
+    AdapterError,
+    ConfigError,
+    ContextTooLong,
+    EngineDown,
+    EngineError,
+)
 from tooln1_agent.messages import Completion, Usage
 
 
@@ -27,8 +35,10 @@ class LocalEngine:
         model_dir: str | Path,
         *,
         context_limit: int | None = None,
-        max_batch: int = 16,
+        max_batch: int = 32,
         queue_limit: int = 64,
+        token_budget: int | None = None,
+        prefill_tokens: int = 256,
         threads: int | None = None,
         dtype: Dtype = "float32",
     ) -> None:
@@ -39,15 +49,14 @@ class LocalEngine:
                 configuration declares.
             max_batch: requests that are computed together.
             queue_limit: requests that may wait; one more is refused with `EngineBusy`.
+            token_budget: tokens whose keys and values are kept, of prompts and for what requests
+                may sample; by default 65,536, or the context limit if that is more.
+            prefill_tokens: prompt tokens computed between two tokens of those who sample.
             threads: for torch; None leaves its default.
 
         Raises:
             ModelNotFound: the directory holds no model that this engine can run.
         """
-        if max_batch < 1 or queue_limit < 1:
-            raise ConfigError(
-                f"max_batch and queue_limit must be at least 1, got {max_batch}, {queue_limit}"
-            )
         self._model_dir, self._dtype = Path(model_dir), dtype
         name = base_name(self._model_dir)
         self._codec = Codec.load(self._model_dir)
@@ -65,12 +74,17 @@ class LocalEngine:
             prompt_version=self._codec.prompt_version,
             context_limit=self._limit,
         )
+        budget = max(65_536, self._limit) if token_budget is None else token_budget
+        if budget < self._limit:
+            raise ConfigError(
+                f"token_budget {budget} cannot hold one request of {self._limit} tokens; raise it, "
+                "or lower context_limit"
+            )
         self._new_worker = partial(
             Worker,
             lambda: AdaptedModel(load_base(self._model_dir, self._dtype)),
             end_id=self._codec.end_id,
-            max_batch=max_batch,
-            queue_limit=queue_limit,
+            limits=Limits(max_batch, queue_limit, budget, prefill_tokens),
             threads=threads,
         )
         self._worker: Worker | None = None
@@ -96,33 +110,25 @@ class LocalEngine:
         prompt_ids = tuple(self._codec.prompt_ids(request.messages, request.tools))
         self._check_length(request, len(prompt_ids))
         await self.start()
-        loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[str | Ended | EngineDown] = asyncio.Queue()
-
-        def deliver(piece: str | Ended | EngineDown) -> None:
-            try:
-                loop.call_soon_threadsafe(pieces.put_nowait, piece)
-            except RuntimeError:  # the loop is closed: nobody listens any more
-                job.cancelled = True
-
-        text = TextStream(self._codec, stop=request.sampling.stop)
-        job = Job(prompt_ids, request.sampling, request.adapter, text, deliver)
         self._check_adapter(request.adapter)
-        worker = self._started()
-        worker.submit(job)  # nothing is awaited since the check: the adapter is still there
+        worker, ear = self._started(), _Ear(TextStream(self._codec, stop=request.sampling.stop))
+        asked = Request(prompt_ids, request.sampling, request.adapter, ear)
+        worker.submit(asked)  # nothing is awaited since the check: the adapter is still there
         try:
-            while not isinstance(piece := await pieces.get(), Ended):
-                if isinstance(piece, EngineDown):
+            while not isinstance(piece := await ear.pieces.get(), Sample):
+                if isinstance(piece, EngineError):
                     raise piece
                 yield piece
-            yield _completion(request, prompt_ids, piece)
+            yield _completion(request, prompt_ids, sample=piece, text=ear.whole)
         finally:
-            worker.cancel(job)
+            worker.cancel(asked)
 
     async def load_adapter(self, version: str, path: Path) -> None:
         """Make an adapter available; raises `AdapterError` if it does not fit this base."""
         await self.start()
-        await _result(self._started().errand(lambda model: model.load(version, Path(path))))
+        worker = self._started()
+        prepared = await asyncio.to_thread(worker.prepare_adapter, version, Path(path))
+        await _result(worker.load_adapter(version, Path(path), prepared=prepared))
         self._adapters.add(version)
 
     async def unload_adapter(self, version: str) -> None:
@@ -130,8 +136,7 @@ class LocalEngine:
         if version not in self._adapters:
             return
         self._adapters.discard(version)
-        done = self._started().errand(lambda model: model.unload(version), after_jobs_of=version)
-        await _result(done)
+        await _result(self._started().unload_adapter(version))
 
     async def aclose(self) -> None:
         """Stop; requests that still run get `EngineDown`."""
@@ -165,15 +170,45 @@ async def _result(future: Future[None]) -> None:
     await asyncio.shield(asyncio.wrap_future(future))
 
 
-def _completion(request: ModelRequest, prompt_ids: tuple[int, ...], ended: Ended) -> Completion:
-    sample = ended.sample
+class _Ear:
+    """Hears of a request in the worker's thread; passes on text in the loop that made it."""
+
+    def __init__(self, text: TextStream) -> None:
+        self.pieces: asyncio.Queue[str | Sample | EngineError] = asyncio.Queue()
+        self.whole = ""
+        """The whole text, once the sample has come."""
+        self._text, self._loop = text, asyncio.get_running_loop()
+
+    def on_token(self, token: int) -> bool:
+        if piece := self._text.push(token):
+            self._say(piece)
+        return self._text.stopped
+
+    def on_end(self, sample: Sample) -> None:
+        rest, self.whole = self._text.end()
+        if rest:
+            self._say(rest)
+        self._say(sample)
+
+    def on_error(self, error: EngineError) -> None:
+        self._say(error)
+
+    def _say(self, piece: str | Sample | EngineError) -> None:
+        """Pass on; where nobody listens any more (the loop is closed) the call raises."""
+        self._loop.call_soon_threadsafe(self.pieces.put_nowait, piece)
+
+
+def _completion(
+    request: ModelRequest, prompt_ids: tuple[int, ...], *, sample: Sample, text: str
+) -> Completion:
     return Completion(
-        text=ended.text,
+        text=text,
         finish_reason=sample.finish_reason,
         adapter=request.adapter,
         prompt_ids=prompt_ids,
         completion_ids=sample.ids,
         logprobs=sample.logprobs,
+        sampling_logprobs=sample.sampling_logprobs,
         sampling=request.sampling,
         usage=Usage(prompt_tokens=len(prompt_ids), completion_tokens=len(sample.ids)),
     )

@@ -1,49 +1,35 @@
-"""Sampling from a causal language model: the core that the engine and the trainer share.
+"""Sampling from a causal language model in one call: what the trainer does all day.
 
-Each distinct prompt is computed once and its cache is expanded to the rows that sample from it.
-Prompts are padded on the left; a row that has finished leaves the batch. The log-probs of the
-sampled tokens come out of the same pass.
+Each distinct prompt is computed once, and what prompts begin with alike is computed once as well.
+What a row samples depends on its prompt, its settings and its own random numbers, and on nothing
+that runs beside it but for the last bits of sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from random import Random
+from typing import Any
 
 import torch
 
-from tooln1_agent.engines.local.decoding import prefill
-from tooln1_agent.engines.local.drawing import DrawSettings, draw
+from tooln1_agent.engines.local.decoder import Decoder, Row
+from tooln1_agent.engines.local.decoder import Sample as Sample
 from tooln1_agent.messages import Sampling
 
-OnToken = Callable[[int, int], None]
-"""Told (row, token id) for each token as it is sampled, the closing token included."""
-StopRow = Callable[[int], bool]
-"""Asked for a row after each of its tokens whether it is to end there."""
-OnEnd = Callable[[int, "Sample"], None]
-"""Told (row, sample) as soon as a row has ended."""
+_PIECE = 1024
+"""Prompt tokens in one forward; it bounds the memory of activations."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What one row sampled."""
-
-    ids: tuple[int, ...]
-    """With the closing token, unless the row ended otherwise."""
-    logprobs: tuple[float, ...]
-    """For each id, in nats, under the plain model (temperature 1, no nucleus)."""
-    finish_reason: Literal["stop", "length"]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
+class Wanted:
     """One completion to be sampled."""
 
     prompt_ids: Sequence[int]
     sampling: Sampling
-    """Its `seed`, if it has one, draws for this row alone; its `stop` is the caller's business."""
+    """Its `seed`, if it has one, draws for this row alone; its `stop` is not read."""
 
 
 def generate(
@@ -53,96 +39,52 @@ def generate(
     n: int,
     sampling: Sampling,
     end_id: int,
-    pad_id: int,
     generator: torch.Generator,
-    on_token: OnToken | None = None,
-    stop: StopRow | None = None,
+    pad_id: int | None = None,
 ) -> list[list[Sample]]:
     """Sample `n` completions of each prompt; returns them by prompt.
 
-    `on_token` and `stop` know a completion by its row: prompt index times `n` plus its place.
-    All rows draw from `generator`; a seed in `sampling` is not read.
+    A seed in `sampling` is not read: each row draws from numbers of its own, seeded by `generator`.
     """
     shared = sampling.model_copy(update={"seed": None})
-    rows = [Row(prompt, shared) for prompt in prompts for _ in range(n)]
-    samples = sample_rows(
-        model,
-        rows,
-        end_id=end_id,
-        pad_id=pad_id,
-        generator=generator,
-        on_token=on_token,
-        stop=stop,
-    )
+    wanted = [Wanted(prompt, shared) for prompt in prompts for _ in range(n)]
+    samples = sample_rows(model, wanted, end_id=end_id, generator=generator)
     return [samples[start : start + n] for start in range(0, len(samples), n)]
 
 
 def sample_rows(
-    model: Any,
-    rows: Sequence[Row],
-    *,
-    end_id: int,
-    pad_id: int,
-    generator: torch.Generator,
-    on_token: OnToken | None = None,
-    stop: StopRow | None = None,
-    on_end: OnEnd | None = None,
+    model: Any, wanted: Sequence[Wanted], *, end_id: int, generator: torch.Generator
 ) -> list[Sample]:
-    """Sample one completion for each row, each by its own settings."""
-    if not rows:
-        return []
+    """Sample one completion for each entry, each by its own settings.
+
+    Args:
+        generator: gives each row, in order, the seed of its random numbers, 63 bits; rows with
+            a seed of their own take that one.
+    """
+    seeds = torch.randint(2**63 - 1, (len(wanted),), generator=generator).tolist()
+    rows = []
+    by_prompt: dict[tuple[int, ...], list[Row]] = {}
+    for each, drawn in zip(wanted, seeds, strict=True):
+        own = each.sampling.seed
+        rows.append(Row(each.sampling, Random(drawn if own is None else own)))
+        by_prompt.setdefault(tuple(each.prompt_ids), []).append(rows[-1])
+    decoder = Decoder(model.config)
     with _sampling_mode(model):
-        batch, logits = prefill(model, [row.prompt_ids for row in rows], pad_id=pad_id)
-        settings = _settings(rows, logits.device)
-        drafts = [_Draft() for _ in rows]
-        while True:
-            tokens = draw(logits, settings, generator)  # (B,)
-            logprobs = logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-            kept = []
-            for place, (row, token, logprob) in enumerate(
-                zip(batch.rows, tokens.tolist(), logprobs.tolist(), strict=True)
-            ):
-                draft = drafts[row]
-                draft.ids.append(token)
-                draft.logprobs.append(logprob)
-                if on_token is not None:
-                    on_token(row, token)
-                if token == end_id or (stop is not None and stop(row)):
-                    draft.finish_reason = "stop"
-                elif len(draft.ids) < rows[row].sampling.max_tokens:
-                    kept.append(place)
-                    continue
-                if on_end is not None:
-                    on_end(row, draft.sample())
-            if not kept:
-                return [draft.sample() for draft in drafts]
-            if len(kept) < len(batch.rows):
-                batch.keep(kept)
-                settings, tokens = settings.select(kept), tokens[kept]
-            logits = batch.step(model, tokens)
+        for prompt, together in by_prompt.items():
+            prefill = decoder.begin(prompt)
+            while prefill.logits is None:
+                prefill.advance(model, _PIECE)
+            decoder.join(prefill, together)
+        _drop_ended(decoder, end_id)
+        while decoder.rows:
+            decoder.step(model)
+            _drop_ended(decoder, end_id)
+    return [row.sample("stop" if row.ids[-1] == end_id else "length") for row in rows]
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A sample while it grows."""
-
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finish_reason: Literal["stop", "length"] = "length"
-
-    def sample(self) -> Sample:
-        return Sample(tuple(self.ids), tuple(self.logprobs), self.finish_reason)
-
-
-def _settings(rows: Sequence[Row], device: torch.device) -> DrawSettings:
-    def own(seed: int | None) -> torch.Generator | None:
-        return None if seed is None else torch.Generator(device).manual_seed(seed)
-
-    return DrawSettings(
-        temperature=torch.tensor([row.sampling.temperature for row in rows], device=device),
-        top_p=torch.tensor([row.sampling.top_p for row in rows], device=device),
-        own=tuple(own(row.sampling.seed) for row in rows),
-    )
+def _drop_ended(decoder: Decoder, end_id: int) -> None:
+    for row in [row for row in decoder.rows if row.has_ended(end_id)]:
+        decoder.leave(row)
 
 
 @contextmanager
