@@ -12,9 +12,11 @@ export OMP_NUM_THREADS ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM_VENV := .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check format bench clean
+.PHONY: help install demo test test-fast test-vllm check format bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +37,16 @@ test: $(STAMP) ## all tests (at most 10 minutes)
 test-fast: $(STAMP) ## the tests to run all day (at most 2 minutes)
 	$(BIN)/python -m pytest -m 'not slow and not gpu' $(ARGS)
 
+test-vllm: $(STAMP) $(VLLM_STAMP) ## tests against a real vLLM process, in .venv-vllm (3.4 GB)
+	$(BIN)/python -m pytest -m vllm --vllm-python $(VLLM_VENV)/bin/python $(ARGS)
+
+$(VLLM_STAMP): constraints-vllm.txt requirements-vllm.txt
+	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) --no-deps -r constraints-vllm.txt
+	$(VLLM_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) --no-deps --require-hashes \
+		-r requirements-vllm.txt
+	touch $(VLLM_STAMP)
+
 check: $(STAMP) ## lint, format, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,4 +63,4 @@ bench: $(STAMP) ## run every benchmark; each prints one JSON object last
 		echo "== $$script"; $(BIN)/python "$$script" --json; done
 
 clean: ## remove what the targets made, .venv included
-	rm -rf $(VENV) demo-out dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VLLM_VENV) demo-out dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

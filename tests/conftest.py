@@ -1,4 +1,8 @@
-"""A skipped test is a hole: with `--strict-skips` only those that are listed may be skipped."""
+"""A skipped test is a hole: with `--strict-skips` only those that are listed may be skipped.
+
+Tests marked `vllm` need an environment that is made apart: without `--vllm-python` they are left
+out and counted as deselected, and `make test-vllm`, which `.ci/run` calls, runs them.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help=f"fail when a test is skipped that {_LIST.name} does not list with a reason",
     )
+    parser.addoption(
+        "--vllm-python",
+        type=Path,
+        help="interpreter of an environment with vLLM, for the tests marked vllm",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--vllm-python") is not None:
+        return
+    left_out = [item for item in items if item.get_closest_marker("vllm")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("vllm")]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -68,6 +68,16 @@ class ServeConfig(BaseSettings):
     """TOML file to read; ./tooln1.toml if it exists."""
     model: str | None = None
     """Model in place of the agent's own: 'seed', a model directory, or a URL."""
+    engine: str | None = None
+    """What runs the model: 'local', 'vllm' (started for it), or URLs of servers, with commas."""
+    engine_api_key: SecretStr | None = None
+    """Key for the servers of `engine`; best given as variable TOOLN1_ENGINE_API_KEY."""
+    vllm_python: Path | None = None
+    """Interpreter that has vLLM, for engine 'vllm'; this one if not given."""
+    vllm_args: tuple[str, ...] = ()
+    """Further arguments for vLLM, e.g. '--tensor-parallel-size 2'."""
+    vllm_log: Path = Path("vllm.log")
+    """File that takes what vLLM prints."""
     store: Path | None = None
     """Replay store (SQLite file), made if absent; the agent's own, else ./tooln1.db."""
     adapters: Path = Path("adapters")

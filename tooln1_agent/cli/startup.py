@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from tooln1_agent.agent import Agent
 from tooln1_agent.cli.targets import load_agent
 from tooln1_agent.config import ServeConfig
 from tooln1_agent.engines.base import Engine
-from tooln1_agent.engines.resolve import half_the_cores, resolve
+from tooln1_agent.engines.resolve import half_the_cores, model_dir, resolve
 from tooln1_agent.errors import ConfigError
 from tooln1_agent.replay.store import ReplayStore
 
@@ -48,7 +48,11 @@ def open_parts(target: str, config: ServeConfig) -> Iterator[Parts]:
 
 
 def engine_of(agent: Agent, config: ServeConfig) -> Engine:
-    """Return the engine of the configured model, else of the agent's own."""
+    """Return the engine of the configured model, else of the agent's own.
+
+    Raises:
+        ConfigError: model, engine and their settings do not go together; ModelNotFound.
+    """
     model = config.model if config.model is not None else agent.model
     given = {
         name: value
@@ -56,19 +60,49 @@ def engine_of(agent: Agent, config: ServeConfig) -> Engine:
         if (value := getattr(config, name)) is not None
     }
     if not isinstance(model, str):
-        if given:
+        if given or config.engine is not None:
             raise ConfigError(
-                f"{', '.join(given)}: the agent {agent.name!r} brings an engine of its own; set "
-                "it there, or name a model with --model"
+                f"{', '.join([*given, 'engine'])}: the agent {agent.name!r} brings an engine of "
+                "its own; set it there, or name a model with --model"
             )
         return model
-    return _resolve(model, given)
+    if config.engine in (None, "local"):
+        return _resolve(model, given)
+    if wrong := given.keys() - {"context_limit"}:
+        raise _only_embedded(wrong)
+    return _elsewhere(model, config)
+
+
+def _elsewhere(model: str, config: ServeConfig) -> Engine:
+    """Return an engine outside of this process."""
+    from tooln1_agent.engines import servers  # slow, and not for everyone
+
+    assert config.engine is not None
+    if config.engine == "vllm":
+        return servers.own_vllm(
+            model_dir(model),
+            python=config.vllm_python,
+            arguments=config.vllm_args,
+            log_file=config.vllm_log,
+            context_limit=config.context_limit,
+        )
+    key = config.engine_api_key
+    return servers.running(
+        config.engine.split(","),
+        model,
+        api_key=None if key is None else key.get_secret_value(),
+        context_limit=config.context_limit,
+    )
+
+
+def _only_embedded(names: Iterable[str]) -> ConfigError:
+    return ConfigError(f"{', '.join(sorted(names))}: only the embedded engine has that")
 
 
 def _resolve(model: str, options: dict[str, Any]) -> Engine:
     is_embedded = not model.startswith(("http://", "https://", "scripted:"))
     if not is_embedded and (wrong := options.keys() - {"context_limit"}):
-        raise ConfigError(f"{', '.join(sorted(wrong))}: only the embedded engine has that")
+        raise _only_embedded(wrong)
     if is_embedded:
         options = {"threads": half_the_cores(), **options}
     try:

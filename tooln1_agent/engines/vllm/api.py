@@ -17,7 +17,7 @@ _ENDS = ("stop", "length")
 
 
 def completion_body(
-    prompt_ids: Sequence[int], sampling: Sampling, *, model: str, end_id: int
+    prompt_ids: Sequence[int], sampling: Sampling, *, model: str, end_ids: Sequence[int]
 ) -> dict[str, Any]:
     """Return the body that asks for one streamed completion.
 
@@ -25,21 +25,21 @@ def completion_body(
 
     Args:
         model: the name of the base model, or the version of an adapter.
-        end_id: the only token that ends a completion.
+        end_ids: the only tokens that end a completion.
     """
     return {
         "model": model,
         "prompt": list(prompt_ids),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "top_k": 0,
+        "top_k": sampling.top_k or 0,
         "min_p": 0.0,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
         "repetition_penalty": 1.0,
         "max_tokens": sampling.max_tokens,
         "seed": sampling.seed,
-        "stop_token_ids": [end_id],
+        "stop_token_ids": list(end_ids),
         "ignore_eos": True,
         "skip_special_tokens": False,
         "logprobs": 0,

@@ -95,10 +95,12 @@ class Client:
         except (EngineRefused, EngineDown) as error:
             log.info("vLLM had no adapter %s to unload: %s", version, error)
 
-    async def check_logprobs(self, prompt_ids: Sequence[int], *, base: str, end_id: int) -> None:
+    async def check_logprobs(
+        self, prompt_ids: Sequence[int], *, base: str, end_ids: Sequence[int]
+    ) -> None:
         """Raise ConfigError unless sampled log-probs are the plain model's at any temperature."""
         sampled = Sampled(model=base)
-        body = completion_body(prompt_ids, _TRIAL, model=base, end_id=end_id)
+        body = completion_body(prompt_ids, _TRIAL, model=base, end_ids=end_ids)
         async with self.completion(body) as response:
             async for event in events(response):
                 sampled.add(event)

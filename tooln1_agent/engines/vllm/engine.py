@@ -34,7 +34,7 @@ from tooln1_agent.errors import (
     EngineRefused,
 )
 from tooln1_agent.messages import Completion, Usage
-from tooln1_agent.prompt import PROMPT_VERSION, Segment, render
+from tooln1_agent.prompt import Segment
 
 log = logging.getLogger("tooln1_agent.engines.vllm")
 
@@ -90,7 +90,7 @@ class VllmEngine:
         declared = declared_limit(path, self._codec)
         self._limit = min(context_limit or declared, declared)
         self._info = EngineInfo(
-            "ids", base_name(path), self._codec.hash, PROMPT_VERSION, self._limit
+            "ids", base_name(path), self._codec.hash, self._codec.prompt_version, self._limit
         )
         self._server = server
         wire = Wire(server.root, api_key=server.api_key, transport=transport)
@@ -116,14 +116,14 @@ class VllmEngine:
             await self._server.start()
             served = await self._client.served()
             trial = self._codec.encode([Segment("Log-probs of the plain model.", False)])
-            await self._client.check_logprobs(trial, base=served.name, end_id=self._codec.end_id)
+            await self._client.check_logprobs(trial, base=served.name, end_ids=self._codec.end_ids)
             self._limit = min(self._limit, served.context_limit)
             self._info = replace(self._info, context_limit=self._limit)
             self._base = served.name
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
         await self.start()
-        prompt_ids = tuple(self._codec.encode(render(request.messages, request.tools)))
+        prompt_ids = tuple(self._codec.prompt_ids(request.messages, request.tools))
         self._check_length(request, len(prompt_ids))
         text = TextStream(self._codec, stop=request.sampling.stop)
         sampled = Sampled(model=request.adapter or self._base)
@@ -173,7 +173,9 @@ class VllmEngine:
     ) -> AsyncIterator[httpx.Response]:
         """Open the answer; a server that was restarted is given the adapter once more."""
         model = request.adapter or self._base
-        body = completion_body(prompt_ids, request.sampling, model=model, end_id=self._codec.end_id)
+        body = completion_body(
+            prompt_ids, request.sampling, model=model, end_ids=self._codec.end_ids
+        )
         path = None if request.adapter is None else self._path_of(request.adapter)
         self._server.check()
         async with AsyncExitStack() as stack:
