@@ -47,6 +47,8 @@ __all__ = [
     "called_tools",
     "effective_target",
     "example_id",
+    "place_of",
+    "split_at",
     "split_of",
 ]
 
@@ -224,7 +226,21 @@ def split_of(messages: Sequence[Message], *, holdout_share: float = 0.25) -> Spl
     The text is normalised (case, white space), so neither a repeated question nor a later turn
     of the same conversation can stand on both sides.
     """
+    return split_at(place_of(messages), holdout_share=holdout_share)
+
+
+def split_at(place: float, *, holdout_share: float = 0.25) -> Split:
+    """Say on which side of the split a place is."""
+    return "holdout" if place < holdout_share else "train"
+
+
+def place_of(messages: Sequence[Message]) -> float:
+    """Return the place of a conversation in the split: at least 0, less than 1.
+
+    It comes in steps of 1/1024, so that a place which outlives its text tells next to nothing of
+    it.
+    """
     first = next((m.content for m in messages if m.role == "user"), "")
     normal = " ".join(first.casefold().split())
-    place = int.from_bytes(hashlib.sha256(normal.encode("utf-8", "replace")).digest()[:8], "big")
-    return "holdout" if place / 2**64 < holdout_share else "train"
+    digest = hashlib.sha256(normal.encode("utf-8", "replace")).digest()
+    return (int.from_bytes(digest[:2], "big") >> 6) / 1024

@@ -37,6 +37,8 @@ class Turn(BaseModel):
     """In agent mode what the tools returned, in the order of the calls."""
     complaint: str = ""
     """What the runtime told the model about a reply that could not be used."""
+    redacted: bool = False
+    """Whether texts were taken out of it or its prompt since; it has no ids and log-probs then."""
 
 
 class Interaction(BaseModel):
@@ -59,6 +61,8 @@ class Interaction(BaseModel):
     stop: Stop | None = None
     """Why it ended; None while it runs, or for ever if the process was killed."""
     no_train: bool = False
+    split_place: float | None = None
+    """Where it stood in the split (`examples.place_of`) before its text was redacted."""
     created_at: Instant
 
 

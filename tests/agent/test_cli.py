@@ -106,6 +106,7 @@ def test_the_version_is_shown(run: Callable[..., Said]) -> None:
         "label",
         "labels",
         "renew",
+        "redact",
         "find-labels",
         "stats",
         "show",

@@ -18,6 +18,7 @@ from tooln1_agent.cli import (
     importing,
     labels,
     looking,
+    redacting,
     serving,
 )
 from tooln1_agent.cli.plugins import CommandGroup, foreign_trainer
@@ -58,6 +59,7 @@ def build() -> typer.Typer:
     app.command()(auditing.labels)
     app.command()(auditing.renew)
     app.command()(finding.find_labels)
+    app.command()(redacting.redact)
     app.command()(looking.stats)
     app.command()(looking.show)
     app.command("import")(importing.import_file)

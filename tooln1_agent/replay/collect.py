@@ -19,16 +19,18 @@ from tooln1_agent.examples import (
     called_tools,
     effective_target,
     example_id,
-    split_of,
+    place_of,
+    split_at,
 )
 from tooln1_agent.parsing import Reply
-from tooln1_agent.replay.labels import renewed_tools
+from tooln1_agent.replay.labels import renewed_tools, target_problem
 from tooln1_agent.transcript import Interaction, prompt_of_turn
 
 Skipped = Literal[
     "no_train",  # whoever asked did not allow training on it
     "no_target",  # its labels leave nothing positive: it was only rejected
     "answer_after_results",  # "no call" after tool results: any text would be right
+    "unfit_target",  # a number in it was redacted, and its tool takes no text there
     "weak_in_holdout",  # a hindsight or implicit label is not sure enough to judge by
     "tool_changed",  # a tool that it calls is gone or has another fingerprint now
     "verify_without_agent",  # only running the calls tells, and no agent is there to run them
@@ -160,10 +162,13 @@ def _example(
     messages = prompt_of_turn(interaction, turn)
     if isinstance(label.target, NoCall) and messages and messages[-1].role == "tool":
         return "answer_after_results"
-    split = split_of(messages, holdout_share=holdout_share)
+    tools = renewed_tools(interaction.tools, label.renewed)
+    if target_problem(label.target, tools):
+        return "unfit_target"
+    place = interaction.split_place
+    split = split_at(place_of(messages) if place is None else place, holdout_share=holdout_share)
     if split == "holdout" and label.source not in HOLDOUT_SOURCES:
         return "weak_in_holdout"
-    tools = renewed_tools(interaction.tools, label.renewed)
     return Example(
         id=example_id(messages, tools),
         messages=messages,

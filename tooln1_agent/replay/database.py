@@ -89,6 +89,18 @@ class Connection:
                     self._sqlite.execute("ROLLBACK")
                 raise
 
+    def rewrite(self) -> bool:
+        """Write the file anew and empty its log, so that nothing that was deleted is left in them.
+
+        Returns False where another process reads the old state, so that the log had to stay.
+        """
+        self._check_process()
+        with self._lock, self._translated():
+            self._check_open()
+            self._sqlite.execute("VACUUM")
+            blocked: int = self._sqlite.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            return not blocked
+
     def _check_process(self) -> None:
         # Before the lock is taken: a fork may have copied it while another thread held it.
         if self._pid != os.getpid():

@@ -31,6 +31,7 @@ def insert_interaction(db: sqlite3.Connection, interaction: Interaction) -> None
         "toolset": put_tools(db, interaction.tools),
         "stop": interaction.stop,
         "no_train": interaction.no_train,
+        "split_place": interaction.split_place,
         "created_at": instant_text(interaction.created_at),
     }
     seq = db.execute(_INSERT_INTERACTION, row).lastrowid
@@ -42,10 +43,10 @@ def insert_interaction(db: sqlite3.Connection, interaction: Interaction) -> None
 _INSERT_INTERACTION = """
 INSERT INTO interactions(
     id, episode, agent, principal, base_model, tokenizer_hash, prompt_version, last_message,
-    toolset, stop, no_train, created_at
+    toolset, stop, no_train, split_place, created_at
 ) VALUES (
     :id, :episode, :agent, :principal, :base_model, :tokenizer_hash, :prompt_version,
-    :last_message, :toolset, :stop, :no_train, :created_at
+    :last_message, :toolset, :stop, :no_train, :split_place, :created_at
 )
 """
 
@@ -69,10 +70,11 @@ def append_turn(db: sqlite3.Connection, interaction_id: str, index: int, turn: T
 
 
 def _insert_turn(db: sqlite3.Connection, seq: int, principal: str, index: int, turn: Turn) -> None:
+    row = (seq, index, *turn_row(turn))
     db.execute(
         f"INSERT INTO turns(interaction, idx, {TURN_COLUMNS}) "  # noqa: S608 - our own text
-        "VALUES (?,?,?,?,?,?,?,?,?,?)",
-        (seq, index, *turn_row(turn)),
+        f"VALUES ({','.join('?' * len(row))})",
+        row,
     )
     db.executemany(
         "INSERT INTO calls(call_id, principal, interaction, turn, position) VALUES (?,?,?,?,?)",

@@ -55,7 +55,7 @@ def label_json(event: LabelEvent) -> str:
 
 
 TURN_COLUMNS = (
-    "adapter, completion, prompt_ids, completion_ids, logprobs, reply, complaint, results"
+    "adapter, completion, prompt_ids, completion_ids, logprobs, reply, complaint, results, redacted"
 )
 
 
@@ -71,12 +71,14 @@ def turn_row(turn: Turn) -> tuple[Any, ...]:
         body_of(turn.reply),
         to_json(turn.complaint),
         results_json(turn.results),
+        turn.redacted,
     )
 
 
 def read_turn(row: Sequence[Any]) -> Turn:
     """Read the values of `TURN_COLUMNS` back."""
-    adapter, completion, prompt_ids, completion_ids, logprobs, reply, complaint, results = row
+    adapter, completion, prompt_ids, completion_ids, logprobs, reply, complaint, *rest = row
+    results, redacted = rest
     return Turn(
         completion=Completion.model_validate(
             {
@@ -90,6 +92,7 @@ def read_turn(row: Sequence[Any]) -> Turn:
         reply=Reply.model_validate(json.loads(reply)),
         complaint=json.loads(complaint),
         results=tuple(ToolResult.model_validate(item) for item in json.loads(results)),
+        redacted=bool(redacted),
     )
 
 

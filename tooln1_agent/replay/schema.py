@@ -107,7 +107,13 @@ def _create_calls_and_labels(db: Database) -> None:
     db["labels"].create_index(["author", "created_at"])
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_create,)
+def _add_redaction(db: Database) -> None:
+    """Mark redacted turns, and keep the side of the split that a redacted text had."""
+    db["turns"].add_column("redacted", int, not_null_default=0)
+    db["interactions"].add_column("split_place", float)
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_create, _add_redaction)
 """Entry n takes a store of version n to version n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -17,6 +17,7 @@ class StoreStats(BaseModel):
     interactions: int
     episodes: int
     turns: int
+    redacted_turns: int
     no_train: int
     """Interactions that must not be trained on."""
     by_stop: dict[str, int]
@@ -41,6 +42,7 @@ def read_stats(db: Connection) -> StoreStats:
         interactions=interactions,
         episodes=episodes,
         turns=db.read("SELECT count(*) FROM turns")[0][0],
+        redacted_turns=db.read("SELECT count(*) FROM turns WHERE redacted")[0][0],
         no_train=no_train or 0,
         by_stop=_count(
             db, "SELECT ifnull(stop, 'unfinished'), count(*) FROM interactions GROUP BY 1"

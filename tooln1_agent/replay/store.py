@@ -7,7 +7,8 @@ outlives the death of the process (see `database.Connection` for what a power lo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from tool_registry.calls import ToolResult
 from tool_registry.tool import ToolSpec
 from tooln1_agent.errors import UnknownRecord
 from tooln1_agent.examples import LabelEvent
+from tooln1_agent.redaction import placeholders_for
 from tooln1_agent.replay.collect import (
     ExampleSet,
     Made,
@@ -39,6 +41,7 @@ from tooln1_agent.replay.recording import (
     instant_text,
     unknown_interaction,
 )
+from tooln1_agent.replay.redacting import Redacted, redact_rows
 from tooln1_agent.replay.rows import TURN_COLUMNS, read_turn, results_json
 from tooln1_agent.replay.stats import StoreStats, read_stats
 from tooln1_agent.transcript import Interaction, Stop, Turn
@@ -46,7 +49,7 @@ from tooln1_agent.transcript import Interaction, Stop, Turn
 _PAGE = 200
 _COLUMNS = (
     "seq, id, episode, agent, principal, base_model, tokenizer_hash, prompt_version, "
-    "last_message, toolset, stop, no_train, created_at"
+    "last_message, toolset, stop, no_train, split_place, created_at"
 )
 
 
@@ -262,6 +265,20 @@ class ReplayStore:
             chosen = self._labelled()
         return examples_of_turns(chosen, holdout_share=holdout_share, tools_now=tools_now)
 
+    def redact(self, texts: Iterable[str]) -> Redacted:
+        """Put a placeholder for each text wherever it stands, and leave no trace of it in the file.
+
+        Turns that held one of them, or were shown it, lose their ids and log-probs. The store is
+        locked meanwhile, and then written anew. Doing it again is harmless.
+
+        Raises:
+            ConfigError: a text is too short.
+        """
+        placeholders = placeholders_for(texts)
+        with self._db.transaction() as db:
+            done = redact_rows(db, placeholders)
+        return replace(done, is_erased=self._db.rewrite())
+
     def _labelled(self) -> Iterator[tuple[Interaction, tuple[LabelEvent, ...]]]:
         found = self._db.read("SELECT DISTINCT interaction FROM labels ORDER BY interaction")
         for (seq,) in found:
@@ -275,7 +292,7 @@ class ReplayStore:
         )
 
     def _read(self, row: Sequence[Any]) -> Interaction:
-        seq, *names, last_message, toolset, stop, no_train, created_at = row
+        seq, *names, last_message, toolset, stop, no_train, split_place, created_at = row
         turns = self._db.read(
             f"SELECT {TURN_COLUMNS} FROM turns WHERE interaction = ? ORDER BY idx",  # noqa: S608
             (seq,),
@@ -289,5 +306,6 @@ class ReplayStore:
             turns=tuple(map(read_turn, turns)),
             stop=stop,
             no_train=bool(no_train),
+            split_place=split_place,
             created_at=datetime.fromisoformat(created_at),
         )
