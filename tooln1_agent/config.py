@@ -112,6 +112,8 @@ class ServeConfig(BaseSettings):
     """Most messages in one request."""
     max_tools: int = Field(default=128, ge=1)
     """Most tools in one request."""
+    labels_per_day: int = Field(default=2000, ge=0)
+    """Most labels that one key may give by feedback in a day (UTC)."""
     adapter_poll_s: float = Field(default=0.5, gt=0)
     """Seconds between two looks at which adapter is live."""
     grace_s: float = Field(default=30.0, ge=0)

@@ -12,6 +12,7 @@ ToolN1Error
 │   ├── StoreTooNew      written by a newer version of this package
 │   └── UnknownRecord    no such interaction, turn or example
 ├── LabelRefused         a label is not allowed or makes no sense for its turn
+│   └── QuotaUsed        its author may give no more today; carries `retry_after_s`
 ├── AdapterError         an adapter is missing, damaged, or for another base
 └── DataError            a line of an imported file does not have the declared form
     └── RowRefused       one row gives no example; carries `reason`, by which rows are counted
@@ -84,6 +85,14 @@ class UnknownRecord(StoreError):
 
 class LabelRefused(ToolN1Error):
     """A label is not allowed or makes no sense for its turn."""
+
+
+class QuotaUsed(LabelRefused):
+    """An author has given as many labels as a day allows; more after `retry_after_s` seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class AdapterError(ToolN1Error):

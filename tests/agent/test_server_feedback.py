@@ -140,6 +140,22 @@ async def test_nobody_labels_what_another_key_asked_but_an_admin_may() -> None:
     assert [label.author for label in made.store.labels(served)] == ["ada", "ops"]
 
 
+async def test_a_key_that_has_given_its_labels_of_a_day_is_told_to_come_back() -> None:
+    made = kit(api_keys=KEYS, labels_per_day=1)
+    async with made.client(authorization="Bearer ada-secret-key-000") as ada:
+        served = await chat(ada)
+        first = await say(ada, served, verdict="accept")
+        second = await say(ada, served, verdict="reject")
+    async with made.client(authorization="Bearer ops-secret-key-000") as ops:
+        other = await say(ops, served, verdict="accept")
+    assert first.status_code == other.status_code == 200
+    assert second.status_code == 429
+    assert second.json()["error"]["code"] == "label_quota"
+    assert "'ada' has given 1 labels" in second.json()["error"]["message"]
+    assert 1 <= int(second.headers["retry-after"]) <= 24 * 3600
+    assert [label.author for label in made.store.labels(served)] == ["ada", "ops"]
+
+
 async def test_results_of_another_keys_calls_join_no_episode() -> None:
     made = kit(api_keys=KEYS)
     async with made.client(authorization="Bearer ada-secret-key-000") as ada:

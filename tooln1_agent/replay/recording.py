@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime, timedelta
 
-from tooln1_agent.errors import LabelRefused, StoreError, UnknownRecord
+from tooln1_agent.errors import QuotaUsed, StoreError, UnknownRecord
 from tooln1_agent.examples import LabelEvent
 from tooln1_agent.instants import in_utc
 from tooln1_agent.replay.contents import put_messages, put_tools
@@ -87,7 +87,7 @@ def _insert_turn(db: sqlite3.Connection, seq: int, principal: str, index: int, t
 
 
 def insert_label(db: sqlite3.Connection, event: LabelEvent, policy: LabelPolicy) -> None:
-    """Append a label that makes sense for its turn; raises `LabelRefused` past the quota."""
+    """Append a label that makes sense for its turn; raises `QuotaUsed` past the quota."""
     if event.source in QUOTA_SOURCES:
         _check_quota(db, event, policy.max_labels_per_author_per_day)
     db.execute(
@@ -107,20 +107,22 @@ def insert_label(db: sqlite3.Connection, event: LabelEvent, policy: LabelPolicy)
 
 def _check_quota(db: sqlite3.Connection, event: LabelEvent, allowed: int) -> None:
     day = event.created_at.replace(hour=0, minute=0, second=0, microsecond=0)
+    next_day = day + timedelta(days=1)
     given: int = db.execute(
         "SELECT count(*) FROM labels WHERE author = ? AND created_at >= ? AND created_at < ? "
         "AND source IN (SELECT value FROM json_each(?))",
         (
             event.author,
             instant_text(day),
-            instant_text(day + timedelta(days=1)),
+            instant_text(next_day),
             to_json(sorted(QUOTA_SOURCES)),
         ),
     ).fetchone()[0]
     if given >= allowed:
-        raise LabelRefused(
+        raise QuotaUsed(
             f"{event.author!r} has given {given} labels on {day:%Y-%m-%d}, and {allowed} a day "
-            "are allowed; try again tomorrow, or raise max_labels_per_author_per_day"
+            "are allowed; more can be given tomorrow (UTC), or with a larger quota",
+            retry_after_s=(next_day - event.created_at).total_seconds(),
         )
 
 

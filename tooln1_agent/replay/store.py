@@ -214,16 +214,20 @@ class ReplayStore:
 
     # Labels and examples
 
-    def add_label(self, event: LabelEvent) -> None:
+    def add_label(self, event: LabelEvent, *, policy: LabelPolicy | None = None) -> None:
         """Append a label.
+
+        Args:
+            policy: what its author may teach; by default that of the store.
 
         Raises:
             UnknownRecord: no such interaction or turn.
-            LabelRefused: the label makes no sense for its turn, or its author may not give it.
+            LabelRefused: the label makes no sense for its turn, or its author may not give it
+                (`QuotaUsed`: not today).
         """
         check_label(event, self.interaction(event.interaction))
         with self._db.transaction() as db:
-            insert_label(db, event, self._policy)
+            insert_label(db, event, policy or self._policy)
 
     def labels(self, interaction: str | None = None) -> tuple[LabelEvent, ...]:
         """Return the labels of one interaction, or all of them, in the order they came in."""

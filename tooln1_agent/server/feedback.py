@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from tooln1_agent.errors import UnknownRecord
 from tooln1_agent.feedback import Feedback
+from tooln1_agent.replay.labels import LabelPolicy
 from tooln1_agent.server.auth import Principal
 from tooln1_agent.server.bodies import check, read_json
 from tooln1_agent.server.service import Service
@@ -17,6 +18,7 @@ from tooln1_agent.server.service import Service
 def routes(service: Service) -> APIRouter:
     """Return the route of feedback."""
     router = APIRouter()
+    policy = LabelPolicy(max_labels_per_author_per_day=service.config.labels_per_day)
 
     @router.post("/v1/feedback")
     async def feedback(request: Request) -> Response:
@@ -26,7 +28,7 @@ def routes(service: Service) -> APIRouter:
         given = check(Feedback, body)
         _check_owner(service, given.interaction, principal)
         event = given.label(author=principal.name, now=datetime.now(UTC))
-        service.store.add_label(event)
+        service.store.add_label(event, policy=policy)
         service.metrics.labels.labels(event.source, event.verdict).inc()
         return JSONResponse(
             {

@@ -18,6 +18,7 @@ from tooln1_agent.errors import (
     EngineBusy,
     EngineDown,
     LabelRefused,
+    QuotaUsed,
     StoreError,
     ToolN1Error,
     UnknownRecord,
@@ -97,6 +98,8 @@ def as_api_error(error: Exception) -> ApiError:
             )
         case UnknownRecord():
             return ApiError(404, str(error), code="not_found")
+        case QuotaUsed():
+            return ApiError(429, str(error), code="label_quota", retry_after_s=error.retry_after_s)
         case LabelRefused():
             return ApiError(400, str(error), code="label_refused")
         case StoreError():
