@@ -50,7 +50,10 @@ def retrain(
     lora_rank: Annotated[
         int | None, typer.Option(help="A rank that vLLM serves: 1, 8, 16, 32, ... [16].")
     ] = None,
-    loss: Annotated[str | None, typer.Option(help="grpo, dr_grpo or dapo [grpo].")] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help="tool_n1, grpo, dr_grpo, dapo, cispo or gspo [tool_n1]."),
+    ] = None,
     beta: Annotated[
         float | None, typer.Option(help="Weight of the KL divergence from the base [0.001].")
     ] = None,

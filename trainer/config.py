@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainer.loss import VARIANTS, LossName
+from trainer.prefix import PrefixForm
 
 LoraRank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
 """The ranks that vLLM serves."""
@@ -21,7 +22,7 @@ class GrpoConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    loss: LossName = "grpo"
+    loss: LossName = "tool_n1"
     """Variant of the loss: see `loss.VARIANTS`."""
     steps: int = Field(default=60, ge=1)
     """Most optimizer steps."""
@@ -49,10 +50,11 @@ class GrpoConfig(BaseModel):
     """Weight of the KL divergence from the base model; 0 saves the reference pass."""
     kl_on_flat: Literal["skip", "keep"] = "skip"
     """Whether groups without spread, which teach nothing else, still pay for their divergence."""
-    clip_low: float = Field(default=0.2, gt=0.0, lt=1.0)
-    """How far below 1 the ratio of new to old probability may count."""
+    clip_low: float | None = Field(default=None, gt=0.0, le=1.0)
+    """How far below 1 the ratio of new to old probability may count; by default what the loss
+    variant says."""
     clip_high: float | None = Field(default=None, gt=0.0)
-    """How far above 1; by default what the loss variant says."""
+    """How far above 1; by default what the loss variant says, or else as far as below."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of sampling and of the products in the update; the LoRA weights stay in float32. bfloat16
     is about twice as fast on a CPU that has it (flag amx_bf16 or avx512_bf16); the ratio of
@@ -71,6 +73,11 @@ class GrpoConfig(BaseModel):
     """Rollouts that are sampled together."""
     tokens_per_pass: int = Field(default=8192, ge=1)
     """Padded tokens of one forward and backward pass; the gradient does not depend on it."""
+    prefix_form: Literal["auto", "cached", "packed"] = "auto"
+    """How the rollouts of a group share their prompt (see `prefix`): "auto" is "packed" with
+    gradient checkpointing and "cached" without, which is less work."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, a third more time."""
     solved_share: float = Field(default=0.95, gt=0.0, le=1.0)
     """Stop when this share of groups is all right..."""
     solved_steps: int = Field(default=3, ge=1)
@@ -94,6 +101,11 @@ class GrpoConfig(BaseModel):
             )
         if self.kl_on_flat == "keep" and self.beta == 0.0:
             raise ValueError("kl_on_flat='keep' with beta=0 keeps nothing; set beta or use 'skip'")
+        if self.gradient_checkpointing and self.prefix_form == "cached":
+            raise ValueError(
+                "gradient_checkpointing drops the cache that prefix_form='cached' rests on; use "
+                "prefix_form='packed' or 'auto'"
+            )
         if self.context_limit is not None and self.context_limit <= self.max_tokens:
             raise ValueError(
                 f"context_limit={self.context_limit} leaves no room for a prompt beside "
@@ -102,9 +114,21 @@ class GrpoConfig(BaseModel):
         return self
 
     @property
+    def lower_clip(self) -> float:
+        """Return the lower clip that holds: the set one, or the variant's."""
+        return self.clip_low or VARIANTS[self.loss].clip_low
+
+    @property
     def upper_clip(self) -> float:
         """Return the upper clip that holds: the set one, the variant's, or the lower one."""
-        return self.clip_high or VARIANTS[self.loss].clip_high or self.clip_low
+        return self.clip_high or VARIANTS[self.loss].clip_high or self.lower_clip
+
+    @property
+    def form(self) -> PrefixForm:
+        """Return the form of the shared prompt that holds."""
+        if self.prefix_form == "auto":
+            return "packed" if self.gradient_checkpointing else "cached"
+        return self.prefix_form
 
     @property
     def prompt_limit(self) -> int:

@@ -5,6 +5,7 @@ ToolN1Error
     ├── NothingToTrain     no example can be trained on; says how to get some
     ├── NoSpread           every group was all right or all wrong, so there was nothing to learn
     ├── Diverged           a loss, gradient or weight stopped being a finite number
+    ├── UnsupportedModel   the base model is of a kind whose log-probs would come out wrong
     └── CheckpointError    a run or checkpoint is missing, damaged, or of other settings
 """
 
@@ -27,6 +28,10 @@ class NoSpread(TrainerError):
 
 class Diverged(TrainerError):
     """A loss, gradient or weight is no finite number; the state before it was kept."""
+
+
+class UnsupportedModel(TrainerError):
+    """The model does something that the trainer's forward pass would leave out."""
 
 
 class CheckpointError(TrainerError):

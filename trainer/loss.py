@@ -12,49 +12,78 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-LossName = Literal["grpo", "dr_grpo", "dapo"]
+LossName = Literal["tool_n1", "grpo", "dr_grpo", "dapo", "cispo", "gspo"]
 
 
 class Variant(NamedTuple):
     """What sets the named losses apart."""
 
-    scale_advantages: bool
+    scale_advantages: bool = True
     """Divide advantages by the spread of their group."""
-    clip_high: float | None
+    surrogate: Literal["token", "completion", "weight"] = "token"
+    """What the ratio of new to old probability is of, and what its clip does: of a token or of a
+    whole completion, clipped with its gradient; or a token's, clipped as a mere weight."""
+    clip_low: float = 0.2
+    clip_high: float | None = None
     """Upper clip of the ratio; None takes the lower one."""
-    normaliser: Literal["tokens", "max_tokens"]
-    """Divide by the tokens that were sampled, or by rollouts times their token limit."""
+    normaliser: Literal["tokens", "completions", "max_tokens"] = "tokens"
+    """A mean over all tokens of the step; over each completion's tokens and then over completions;
+    or the sum divided by rollouts times their token limit."""
 
 
 VARIANTS: dict[LossName, Variant] = {
     # Tool-N1 (arXiv 2505.00024) as it was run: mean over all tokens of the step.
-    "grpo": Variant(scale_advantages=True, clip_high=None, normaliser="tokens"),
+    "tool_n1": Variant(),
+    # GRPO (arXiv 2402.03300, equation 3): a completion counts the same however long it is.
+    "grpo": Variant(normaliser="completions"),
     # Dr. GRPO (arXiv 2503.20783): neither length nor difficulty weighs a token.
-    "dr_grpo": Variant(scale_advantages=False, clip_high=None, normaliser="max_tokens"),
+    "dr_grpo": Variant(scale_advantages=False, normaliser="max_tokens"),
     # DAPO (arXiv 2503.14476): the upper clip is wider, so that rare tokens can grow.
-    "dapo": Variant(scale_advantages=True, clip_high=0.28, normaliser="tokens"),
+    "dapo": Variant(clip_high=0.28),
+    # CISPO (MiniMax-M1, arXiv 2506.13585, equations 4 and 5): every token keeps its gradient, and
+    # there is no lower clip. The paper states no upper one; 5 is what others took.
+    "cispo": Variant(surrogate="weight", clip_low=1.0, clip_high=4.0),
+    # GSPO (arXiv 2507.18071, equations 5 and 7; clips of its section 5.1).
+    "gspo": Variant(
+        surrogate="completion", clip_low=3e-4, clip_high=4e-4, normaliser="completions"
+    ),
 }
 
 
-def policy_loss(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    *,
-    advantages: Tensor,
-    clip_low: float = 0.2,
-    clip_high: float = 0.2,
+def token_ratios(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
+    """Return new over old probability of each token: (B, T)."""
+    return torch.exp(logprobs - old_logprobs)
+
+
+def completion_ratios(logprobs: Tensor, old_logprobs: Tensor, *, mask: Tensor) -> Tensor:
+    """Return the geometric mean of a completion's ratios, at each of its tokens: (B, T)."""
+    delta = torch.where(mask.bool(), logprobs - old_logprobs, 0.0).sum(dim=1, keepdim=True)
+    return torch.exp(delta / mask.sum(dim=1, keepdim=True)).expand_as(mask)
+
+
+def clipped_loss(
+    ratios: Tensor, *, advantages: Tensor, clip_low: float = 0.2, clip_high: float = 0.2
 ) -> Tensor:
     """Return the clipped surrogate per token: (B, T), to be minimised.
 
     Args:
-        logprobs: (B, T), with gradient.
-        old_logprobs: (B, T), of the policy that sampled.
+        ratios: (B, T), with gradient.
         advantages: (B,): one for all tokens of a completion.
     """
-    ratio = torch.exp(logprobs - old_logprobs)
-    clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
+    clipped = ratios.clamp(1.0 - clip_low, 1.0 + clip_high)
     weight = advantages[:, None]
-    return -torch.minimum(ratio * weight, clipped * weight)
+    return -torch.minimum(ratios * weight, clipped * weight)
+
+
+def weighted_loss(
+    ratios: Tensor, logprobs: Tensor, *, advantages: Tensor, clip_low: float, clip_high: float
+) -> Tensor:
+    """Return log-probs weighted by advantage and clipped ratio, per token: (B, T), to be minimised.
+
+    The ratio has no gradient here, so that a token beyond the clip still learns.
+    """
+    weight = ratios.detach().clamp(1.0 - clip_low, 1.0 + clip_high)
+    return -weight * advantages[:, None] * logprobs
 
 
 def k3_divergence(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
@@ -71,9 +100,6 @@ def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask.bool(), values, 0.0).sum()
 
 
-def clipped_share(
-    logprobs: Tensor, old_logprobs: Tensor, *, clip_low: float, clip_high: float
-) -> Tensor:
+def clipped_share(ratios: Tensor, *, clip_low: float, clip_high: float) -> Tensor:
     """Return 1.0 for each token whose ratio lies outside the clip range: (B, T)."""
-    ratio = torch.exp(logprobs - old_logprobs)
-    return ((ratio < 1.0 - clip_low) | (ratio > 1.0 + clip_high)).to(logprobs.dtype)
+    return ((ratios < 1.0 - clip_low) | (ratios > 1.0 + clip_high)).to(ratios.dtype)

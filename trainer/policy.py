@@ -19,6 +19,7 @@ from tooln1_agent.codec import Codec
 from tooln1_agent.engines.local.model import base_name, load_base
 from tooln1_agent.errors import AdapterError, ConfigError
 from trainer.config import GrpoConfig
+from trainer.vocabulary import check_head
 
 _MERGE_BELOW = 1_000_000_000
 """Largest base, in weights, of which a merged copy is kept for sampling."""
@@ -29,13 +30,24 @@ class Policy:
     """A base model, its LoRA weights, and the codec that belongs to it. Never in dropout."""
 
     def __init__(
-        self, model: Any, *, codec: Codec, base_model: str, merged: Any | None = None
+        self,
+        model: Any,
+        *,
+        codec: Codec,
+        base_model: str,
+        merged: Any | None = None,
+        recompute: bool = False,
     ) -> None:
-        """Take a model with LoRA; `merged` is a copy of its base, whose weights may change."""
+        """Take a model with LoRA; `merged` is a copy of its base, whose weights may change.
+
+        Args:
+            recompute: its layers are set up to compute activations twice.
+        """
         self.model = model
         self.codec = codec
         self.base_model = base_model
         self._merged = merged
+        self._recompute = recompute
 
     @property
     def device(self) -> torch.device:
@@ -73,6 +85,15 @@ class Policy:
         with torch.no_grad(), self.model.disable_adapter():
             yield self.model
 
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """Let layers compute activations twice, where that was asked for: only in train mode."""
+        self.model.train(self._recompute)
+        try:
+            yield
+        finally:
+            self.model.eval()
+
     @torch.no_grad()
     def sampler(self) -> Any:
         """Return a model to sample from: the policy of this moment, LoRA merged into a copy.
@@ -109,19 +130,29 @@ def load_policy(model_dir: Path, config: GrpoConfig, *, start: Path | None = Non
     Args:
         start: directory of the adapter to go on from.
 
-    Raises ModelNotFound, AdapterError (it does not fit), ConfigError (its rank is another).
+    Raises ModelNotFound, AdapterError (it does not fit), ConfigError (its rank is another),
+    UnsupportedModel.
     """
     base = load_base(model_dir)
     base.requires_grad_(False)
     if torch.cuda.is_available():
         base.to("cuda")
+    check_head(base)
     small = sum(weight.numel() for weight in base.parameters()) < _MERGE_BELOW
     merged = copy.deepcopy(base).to(getattr(torch, config.precision)) if small else None
     with _quiet():
         model = _new_lora(base, config) if start is None else _known_lora(base, config, start)
+        if config.gradient_checkpointing:
+            base.gradient_checkpointing_enable({"use_reentrant": False})
     model.eval()  # the prompt is shared, so dropout must be off; LoRA's own is 0
     codec = Codec.load(model_dir)
-    return Policy(model, codec=codec, base_model=base_name(model_dir), merged=merged)
+    return Policy(
+        model,
+        codec=codec,
+        base_model=base_name(model_dir),
+        merged=merged,
+        recompute=config.gradient_checkpointing,
+    )
 
 
 def _new_lora(base: Any, config: GrpoConfig) -> Any:
@@ -157,7 +188,7 @@ def _known_lora(base: Any, config: GrpoConfig, start: Path) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what peft does that transformers is going to drop; users cannot act on it."""
+    """Silence what transformers is going to rename, ours and peft's; users cannot act on it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is deprecated", category=FutureWarning)
         yield

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from trainer.advantage import group_advantages
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged
-from trainer.loss import VARIANTS, clipped_share, k3_divergence, masked_sum, policy_loss
+from trainer.loss import (
+    VARIANTS,
+    clipped_loss,
+    clipped_share,
+    completion_ratios,
+    k3_divergence,
+    masked_sum,
+    token_ratios,
+    weighted_loss,
+)
+from trainer.passes import Share, group_shares, passes
 from trainer.policy import Policy
 from trainer.prefix import completion_logprobs
-from trainer.rollout import Group, Rollout
+from trainer.rollout import Group
 
 
 class UpdateStats(NamedTuple):
@@ -29,15 +39,6 @@ class UpdateStats(NamedTuple):
     ratio_gap: float = 0.0
     """Largest difference of a token's log-prob between sampler and first pass of the update:
     rounding when all is well, at temperature 1 (tenths in bfloat16, on unlikely tokens)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """Rollouts of one group that go through one pass, and their advantages."""
-
-    prompt_ids: tuple[int, ...]
-    rollouts: tuple[Rollout, ...]
-    advantages: tuple[float, ...]
 
 
 @dataclass(slots=True)
@@ -66,7 +67,10 @@ def update(
     Raises Diverged before a step that would put something not finite into the weights.
     """
     keep_flat = config.kl_on_flat == "keep"
-    shares = group_shares([g for g in groups if keep_flat or g.has_spread], config)
+    shares = group_shares(
+        [g for g in groups if keep_flat or g.has_spread],
+        scale=VARIANTS[config.loss].scale_advantages,
+    )
     if not shares:
         return UpdateStats()
     normaliser = _normaliser(groups, config)
@@ -76,52 +80,15 @@ def update(
     return stats
 
 
-def group_shares(groups: Sequence[Group], config: GrpoConfig) -> list[Share]:
-    """Return the groups with their advantages."""
-    if not groups:
-        return []
-    rewards = torch.tensor([group.rewards for group in groups])  # (P, G)
-    advantages = group_advantages(rewards, scale=VARIANTS[config.loss].scale_advantages)
-    return [
-        Share(group.prompt_ids, group.rollouts, tuple(row))
-        for group, row in zip(groups, advantages.tolist(), strict=True)
-    ]
-
-
-def passes(shares: Sequence[Share], *, tokens_per_pass: int) -> Iterator[list[Share]]:
-    """Pack shares into passes of at most so many padded tokens; a share too large is split.
-
-    At least one completion goes into a pass, however long it is.
-    """
-    packed: list[Share] = []
-    for share in shares:
-        for piece in _pieces(share, tokens_per_pass):
-            if packed and _padded_tokens([*packed, piece]) > tokens_per_pass:
-                yield packed
-                packed = []
-            packed.append(piece)
-    if packed:
-        yield packed
-
-
-def _pieces(share: Share, limit: int) -> Iterator[Share]:
-    width = max(len(rollout.completion_ids) for rollout in share.rollouts)
-    rows = max(1, (limit - len(share.prompt_ids)) // width)
-    for start in range(0, len(share.rollouts), rows):
-        part = slice(start, start + rows)
-        yield Share(share.prompt_ids, share.rollouts[part], share.advantages[part])
-
-
-def _padded_tokens(shares: Sequence[Share]) -> int:
-    prompt = max(len(share.prompt_ids) for share in shares)
-    width = max(len(r.completion_ids) for share in shares for r in share.rollouts)
-    return len(shares) * prompt + sum(len(share.rollouts) for share in shares) * width
-
-
 def _normaliser(groups: Sequence[Group], config: GrpoConfig) -> float:
-    if VARIANTS[config.loss].normaliser == "tokens":
-        return float(sum(group.tokens for group in groups))
-    return float(sum(len(group.rollouts) for group in groups) * config.max_tokens)
+    rollouts = sum(len(group.rollouts) for group in groups)
+    match VARIANTS[config.loss].normaliser:
+        case "tokens":
+            return float(sum(group.tokens for group in groups))
+        case "completions":
+            return float(rollouts)
+        case "max_tokens":
+            return float(rollouts * config.max_tokens)
 
 
 def _step(
@@ -134,10 +101,11 @@ def _step(
 ) -> UpdateStats:
     optimizer.zero_grad(set_to_none=True)
     sums = _Sums()
-    for part in passes(shares, tokens_per_pass=config.tokens_per_pass):
-        with _precision(policy, config):
-            loss = _loss(policy, part, config, sums) / normaliser
-        loss.backward()  # type: ignore[no-untyped-call]
+    for part in passes(shares, tokens_per_pass=config.tokens_per_pass, form=config.form):
+        with policy.learning():
+            with _precision(policy, config):
+                loss = _loss(policy, part, config, sums) / normaliser
+            loss.backward()  # type: ignore[no-untyped-call]
         sums.loss += loss.item()
     weights = list(policy.trainable().values())
     norm = float(torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm))
@@ -161,26 +129,50 @@ def _precision(policy: Policy, config: GrpoConfig) -> torch.autocast:
 
 def _loss(policy: Policy, part: Sequence[Share], config: GrpoConfig, sums: _Sums) -> Tensor:
     """Return the sum of the loss over the tokens of one pass, and add to the running sums."""
-    prompts = [share.prompt_ids for share in part]
-    completions = [[rollout.completion_ids for rollout in share.rollouts] for share in part]
-    logprobs, mask = completion_logprobs(
-        policy.model, prompts, completions, temperature=config.temperature
-    )  # (B, T)
+    logprobs_under = partial(
+        completion_logprobs,
+        prompts=[share.prompt_ids for share in part],
+        completions=[[rollout.completion_ids for rollout in share.rollouts] for share in part],
+        temperature=config.temperature,
+        form=config.form,
+    )
+    logprobs, mask = logprobs_under(policy.model)  # (B, T)
     old = _old_logprobs(part, logprobs) if config.temperature == 1.0 else logprobs.detach()
     advantages = logprobs.new_tensor([a for share in part for a in share.advantages])  # (B,)
-    clip = {"clip_low": config.clip_low, "clip_high": config.upper_clip}
-    loss = policy_loss(logprobs, old, advantages=advantages, **clip)
+    loss, clipped = _surrogate(logprobs, old, mask=mask, advantages=advantages, config=config)
     if config.beta:
         with policy.reference() as model:
-            ref = completion_logprobs(model, prompts, completions, temperature=config.temperature)
+            ref = logprobs_under(model)
         divergence = k3_divergence(logprobs, ref.values)
         loss = loss + config.beta * divergence
         sums.kl += masked_sum(divergence.detach(), mask).item()
     with torch.no_grad():
         sums.tokens += mask.sum().item()
-        sums.clipped += masked_sum(clipped_share(logprobs, old, **clip), mask).item()
+        sums.clipped += masked_sum(clipped, mask).item()
         sums.gap = max(sums.gap, ((logprobs - old) * mask).abs().max().item())
+    if VARIANTS[config.loss].normaliser == "completions":
+        loss = loss / mask.sum(dim=1, keepdim=True)
     return masked_sum(loss, mask)
+
+
+def _surrogate(
+    logprobs: Tensor, old: Tensor, *, mask: Tensor, advantages: Tensor, config: GrpoConfig
+) -> tuple[Tensor, Tensor]:
+    """Return the loss per token without its divergence, and where it was clipped: both (B, T)."""
+    low, high = config.lower_clip, config.upper_clip
+    match VARIANTS[config.loss].surrogate:
+        case "token":
+            ratios = token_ratios(logprobs, old)
+            loss = clipped_loss(ratios, advantages=advantages, clip_low=low, clip_high=high)
+        case "completion":
+            ratios = completion_ratios(logprobs, old, mask=mask)
+            loss = clipped_loss(ratios, advantages=advantages, clip_low=low, clip_high=high)
+        case "weight":
+            ratios = token_ratios(logprobs, old)
+            loss = weighted_loss(
+                ratios, logprobs, advantages=advantages, clip_low=low, clip_high=high
+            )
+    return loss, clipped_share(ratios, clip_low=low, clip_high=high)
 
 
 def _old_logprobs(part: Sequence[Share], like: Tensor) -> Tensor:

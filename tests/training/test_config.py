@@ -17,6 +17,7 @@ from trainer.durations import seconds
     [
         ({"updates_per_batch": 2, "temperature": 0.7}, "ratio would be wrong"),
         ({"kl_on_flat": "keep", "beta": 0.0}, "keeps nothing"),
+        ({"gradient_checkpointing": True, "prefix_form": "cached"}, "drops the cache"),
         ({"context_limit": 256, "max_tokens": 256}, "no room for a prompt"),
         ({"lora_rank": 12}, "16"),
         ({"group_size": 1}, "greater than or equal to 2"),
@@ -54,6 +55,18 @@ def test_the_upper_clip_is_the_set_one_then_the_variants_then_the_lower() -> Non
     assert GrpoConfig(clip_low=0.1).upper_clip == 0.1
     assert GrpoConfig(loss="dapo").upper_clip == 0.28
     assert GrpoConfig(loss="dapo", clip_high=0.5).upper_clip == 0.5
+
+
+def test_each_variant_has_its_clips() -> None:
+    cispo, gspo = GrpoConfig(loss="cispo"), GrpoConfig(loss="gspo")
+    assert (cispo.lower_clip, cispo.upper_clip) == (1.0, 4.0)
+    assert (gspo.lower_clip, gspo.upper_clip) == (3e-4, 4e-4)
+
+
+def test_gradient_checkpointing_takes_the_packed_form() -> None:
+    assert GrpoConfig().form == "cached"
+    assert GrpoConfig(gradient_checkpointing=True).form == "packed"
+    assert GrpoConfig(prefix_form="packed").form == "packed"
 
 
 def test_settings_that_differ_have_another_hash() -> None:

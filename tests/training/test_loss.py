@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from trainer.loss import clipped_share, k3_divergence, masked_sum, policy_loss
+from trainer.loss import (
+    clipped_loss,
+    clipped_share,
+    completion_ratios,
+    k3_divergence,
+    masked_sum,
+    token_ratios,
+    weighted_loss,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,24 +30,46 @@ from trainer.loss import clipped_share, k3_divergence, masked_sum, policy_loss
 def test_the_surrogate_matches_the_cases_worked_by_hand(
     ratio: float, advantage: float, expected: float
 ) -> None:
-    logprobs = torch.tensor([[math.log(ratio) - 1.0]])
-    loss = policy_loss(logprobs, torch.tensor([[-1.0]]), advantages=torch.tensor([advantage]))
+    loss = clipped_loss(torch.tensor([[ratio]]), advantages=torch.tensor([advantage]))
     torch.testing.assert_close(loss, torch.tensor([[expected]]))
 
 
 def test_the_upper_clip_is_its_own() -> None:
-    logprobs = torch.tensor([[math.log(1.5)]])
-    loss = policy_loss(
-        logprobs, torch.zeros(1, 1), advantages=torch.ones(1), clip_low=0.2, clip_high=0.28
+    loss = clipped_loss(
+        torch.tensor([[1.5]]), advantages=torch.ones(1), clip_low=0.2, clip_high=0.28
     )
     torch.testing.assert_close(loss, torch.tensor([[-1.28]]))
 
 
 def test_a_clipped_token_has_no_gradient() -> None:
     logprobs = torch.tensor([[math.log(1.5), math.log(1.1)]], requires_grad=True)
-    policy_loss(logprobs, torch.zeros(1, 2), advantages=torch.ones(1)).sum().backward()
+    ratios = token_ratios(logprobs, torch.zeros(1, 2))
+    clipped_loss(ratios, advantages=torch.ones(1)).sum().backward()
     assert logprobs.grad is not None
     torch.testing.assert_close(logprobs.grad, torch.tensor([[0.0, -1.1]]))
+
+
+def test_a_token_beyond_the_clip_of_a_weight_keeps_its_gradient() -> None:
+    logprobs = torch.tensor([[math.log(1.5), math.log(1.1)]], requires_grad=True)
+    ratios = token_ratios(logprobs, torch.zeros(1, 2))
+    loss = weighted_loss(
+        ratios, logprobs, advantages=torch.tensor([2.0]), clip_low=1.0, clip_high=0.2
+    )
+    torch.testing.assert_close(loss, torch.tensor([[-2.4 * math.log(1.5), -2.2 * math.log(1.1)]]))
+    loss.sum().backward()
+    assert logprobs.grad is not None
+    torch.testing.assert_close(logprobs.grad, torch.tensor([[-2.4, -2.2]]))
+
+
+def test_the_ratio_of_a_completion_is_the_geometric_mean_of_its_real_tokens() -> None:
+    ratios = torch.tensor([[2.0, 0.5, 0.125, 99.0], [4.0, 1.0, 99.0, 99.0]])
+    mask = torch.tensor([[1.0, 1, 1, 0], [1, 1, 0, 0]])
+    logprobs = ratios.log().requires_grad_()
+    found = completion_ratios(logprobs, torch.zeros(2, 4), mask=mask)
+    torch.testing.assert_close(found, torch.tensor([[0.5] * 4, [2.0] * 4]))
+    found[:, 0].sum().backward()
+    assert logprobs.grad is not None
+    torch.testing.assert_close(logprobs.grad, torch.tensor([[0.5 / 3] * 3 + [0], [1, 1, 0, 0]]))
 
 
 def test_at_ratio_one_the_gradient_is_minus_the_advantage_over_the_tokens() -> None:
@@ -47,7 +77,7 @@ def test_at_ratio_one_the_gradient_is_minus_the_advantage_over_the_tokens() -> N
     logprobs = (-torch.rand(3, 4)).requires_grad_()
     mask = torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
     advantages = torch.tensor([1.5, -0.5, 0.0])
-    per_token = policy_loss(logprobs, logprobs.detach(), advantages=advantages)
+    per_token = clipped_loss(token_ratios(logprobs, logprobs.detach()), advantages=advantages)
     (masked_sum(per_token, mask) / mask.sum()).backward()
     assert logprobs.grad is not None
     torch.testing.assert_close(logprobs.grad, -advantages[:, None] * mask / 7.0)
@@ -79,5 +109,5 @@ def test_padding_counts_for_nothing_whatever_stands_on_it() -> None:
 
 def test_the_clipped_share_counts_both_sides() -> None:
     ratios = torch.tensor([[0.7, 0.9, 1.1, 1.25, 1.3]])
-    share = clipped_share(ratios.log(), torch.zeros(1, 5), clip_low=0.2, clip_high=0.28)
+    share = clipped_share(ratios, clip_low=0.2, clip_high=0.28)
     assert share.tolist() == [[1, 0, 0, 0, 1]]

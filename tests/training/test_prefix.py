@@ -1,17 +1,19 @@
-"""The shared prompt against whole rows: the same log-probs, the same gradients."""
+"""The shared prompt against whole rows: the same log-probs, the same gradients, in both forms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from trainer.prefix import completion_logprobs
+from trainer.errors import UnsupportedModel
+from trainer.prefix import PrefixForm, completion_logprobs
 
 VOCABULARY = 97
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [20, 21], [30, 31, 32, 33]]
@@ -20,34 +22,73 @@ COMPLETIONS = [
     [[40, 41, 42, 43, 44, 45, 46, 47]],
     [[50], [51, 52, 53]],
 ]
+LENGTHS = [len(completion) for group in COMPLETIONS for completion in group]
+FORMS: list[PrefixForm] = ["cached", "packed"]
+SHAPE = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "bos_token_id": None, "eos_token_id": None,
+    "pad_token_id": None,
+}  # fmt: skip
 
 
-@pytest.fixture(params=["sdpa", "eager"])
-def lora_model(request: pytest.FixtureRequest) -> Any:
+def make_model(
+    family: Literal["qwen3", "llama"] = "qwen3",
+    *,
+    lora: bool = True,
+    attention: str = "sdpa",
+    dropout: float = 0.0,
+    **changes: Any,
+) -> Any:
+    """A small random model; LoRA's second matrix too, whose zeros would hide half the gradient."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        config = Qwen3Config(
-            vocab_size=VOCABULARY, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, head_dim=8, tie_word_embeddings=True,
-        )  # fmt: skip
-        config._attn_implementation = request.param
-        lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", lora_dropout=0.0)
-        model = get_peft_model(Qwen3ForCausalLM(config), lora).eval()
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:  # zero at first, which would hide half of the gradient
-                torch.nn.init.normal_(parameter, std=0.1)
-    return model
+        if family == "qwen3":
+            shape = SHAPE | {"tie_word_embeddings": True, "head_dim": 8} | changes
+            model = Qwen3ForCausalLM(Qwen3Config(**shape, attn_implementation=attention))
+        else:
+            shape = SHAPE | {"tie_word_embeddings": False} | changes
+            model = LlamaForCausalLM(LlamaConfig(**shape, attn_implementation=attention))
+        if lora:
+            settings = LoraConfig(
+                r=4, lora_alpha=8, target_modules="all-linear", lora_dropout=dropout
+            )
+            model = get_peft_model(model, settings)
+            for name, parameter in model.named_parameters():
+                if "lora_B" in name:
+                    torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval()
 
 
-def whole_rows(model: Any, *, temperature: float = 1.0) -> list[Tensor]:
-    """The plain way: one unpadded row for each completion, its prompt before it."""
-    found = []
-    for prompt, group in zip(PROMPTS, COMPLETIONS, strict=True):
-        for completion in group:
-            row = torch.tensor([prompt + completion])
-            logits = model(input_ids=row).logits[0, len(prompt) - 1 : -1].float() / temperature
-            found.append(logits.log_softmax(-1).gather(1, torch.tensor(completion)[:, None])[:, 0])
-    return found
+@pytest.fixture(params=["qwen3-lora", "qwen3-whole", "llama-lora", "llama-whole"])
+def model(request: pytest.FixtureRequest) -> Any:
+    family, kind = request.param.split("-")
+    return make_model(family, lora=kind == "lora")
+
+
+def whole_rows(
+    model: Any, *, padding: Literal["left", "right"], temperature: float = 1.0
+) -> list[Tensor]:
+    """The plain way: one row for each completion, its prompt before it, padded to one width."""
+    pairs = [(p, c) for p, group in zip(PROMPTS, COMPLETIONS, strict=True) for c in group]
+    width = max(len(prompt) + len(completion) for prompt, completion in pairs)
+    rows, masks, starts = [], [], []
+    for prompt, completion in pairs:
+        ids, pad = prompt + completion, [0] * (width - len(prompt) - len(completion))
+        real = [1] * len(ids)
+        rows.append(pad + ids if padding == "left" else ids + pad)
+        masks.append(pad + real if padding == "left" else real + pad)
+        starts.append(len(prompt) + (len(pad) if padding == "left" else 0))
+    mask = torch.tensor(masks)
+    logits = model(
+        input_ids=torch.tensor(rows),
+        attention_mask=mask,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+    ).logits.float()
+    logprobs = (logits / temperature).log_softmax(-1)
+    return [
+        row[start - 1 : start - 1 + len(c)].gather(1, torch.tensor(c)[:, None])[:, 0]
+        for row, start, (_, c) in zip(logprobs, starts, pairs, strict=True)
+    ]
 
 
 def gradients(model: Any, total: Tensor) -> dict[str, Tensor]:
@@ -60,43 +101,130 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     return float(((found - expected).norm() / expected.norm()).detach())
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_logprobs_equal_those_of_whole_rows(lora_model: Any, temperature: float) -> None:
-    expected = whole_rows(lora_model, temperature=temperature)
-    found = completion_logprobs(lora_model, PROMPTS, COMPLETIONS, temperature=temperature)
-    assert found.values.shape == found.mask.shape == (6, 8)
-    assert found.mask.sum(dim=1).tolist() == [5, 2, 1, 8, 1, 3]
-    for row, wanted in zip(found.values, expected, strict=True):
-        assert relative_error(row[: len(wanted)], wanted) <= 1e-5
-        assert not row[len(wanted) :].any()
-
-
-def test_gradients_equal_those_of_whole_rows(lora_model: Any) -> None:
+def check_parity(
+    model: Any, form: PrefixForm, *, padding: Literal["left", "right"] = "right"
+) -> dict[str, Tensor]:
+    """Compare log-probs and every tensor's gradient with whole rows; return the gradients."""
     torch.manual_seed(0)
     weights = torch.randn(6, 8)
+    rows = whole_rows(model, padding=padding)
     expected = gradients(
-        lora_model,
-        sum((w[: len(r)] * r).sum() for w, r in zip(weights, whole_rows(lora_model), strict=True)),
+        model, sum((w[: len(r)] * r).sum() for w, r in zip(weights, rows, strict=True))
     )
-    found = completion_logprobs(lora_model, PROMPTS, COMPLETIONS)
-    actual = gradients(lora_model, (weights * found.values * found.mask).sum())
-    assert len(actual) == 28  # A and B of the seven linear layers of two blocks
+    values, mask = completion_logprobs(model, PROMPTS, COMPLETIONS, form=form)
+    assert mask.sum(dim=1).tolist() == LENGTHS
+    for value, row in zip(values, rows, strict=True):
+        assert relative_error(value[: len(row)], row) <= 1e-5
+        assert not value[len(row) :].any()
+    actual = gradients(model, (weights * values * mask).sum())
     assert actual.keys() == expected.keys()
     for name, gradient in actual.items():
         assert relative_error(gradient, expected[name]) <= 1e-5, name
+    return actual
 
 
-def test_completions_of_one_token_need_no_second_pass(lora_model: Any) -> None:
-    found = completion_logprobs(lora_model, [[1, 2, 3]], [[[7], [8]]])
-    logits = lora_model(input_ids=torch.tensor([[1, 2, 3]])).logits[0, -1].log_softmax(-1)
+@pytest.mark.parametrize("padding", ["left", "right"])
+@pytest.mark.parametrize("form", FORMS)
+def test_logprobs_and_gradients_equal_those_of_whole_rows(
+    model: Any, form: PrefixForm, padding: Literal["left", "right"]
+) -> None:
+    found = check_parity(model, form, padding=padding)
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    assert sorted(found) == sorted(trained)
+    assert all(gradient.norm() > 0 for gradient in found.values())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_eager_attention_hides_the_same_tokens(form: PrefixForm) -> None:
+    check_parity(make_model(attention="eager"), form)
+
+
+def test_the_packed_row_can_be_checkpointed() -> None:
+    model = make_model()
+    plain = check_parity(model, "packed")
+    model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    for name, gradient in check_parity(model, "packed").items():
+        assert relative_error(gradient, plain[name]) <= 1e-5, name
+
+
+def test_a_model_that_drops_its_cache_is_refused() -> None:
+    model = make_model()
+    model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    with pytest.raises(UnsupportedModel, match="use form='packed'"):
+        completion_logprobs(model, PROMPTS, COMPLETIONS, form="cached")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("changes", [{"dropout": 0.1}, {"attention_dropout": 0.1}])
+def test_dropout_is_refused_while_it_is_active(changes: dict[str, float], form: PrefixForm) -> None:
+    model = make_model(**changes)
+    completion_logprobs(model, PROMPTS, COMPLETIONS, form=form)
+    model.train()
+    with pytest.raises(UnsupportedModel, match=r"dropout of 0\.1 is active"):
+        completion_logprobs(model, PROMPTS, COMPLETIONS, form=form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_layers_with_a_window_are_refused(form: PrefixForm) -> None:
+    model = make_model(use_sliding_window=True, sliding_window=4, max_window_layers=1)
+    with pytest.raises(UnsupportedModel, match="sliding"):
+        completion_logprobs(model, PROMPTS, COMPLETIONS, form=form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_temperature_divides_the_logits(form: PrefixForm) -> None:
+    model = make_model()
+    expected = whole_rows(model, padding="right", temperature=0.7)
+    found = completion_logprobs(model, PROMPTS, COMPLETIONS, form=form, temperature=0.7)
+    for value, row in zip(found.values, expected, strict=True):
+        assert relative_error(value[: len(row)], row) <= 1e-5
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_equal_prompt_is_computed_once(form: PrefixForm) -> None:
+    model = make_model()
+    seen: list[int] = []
+    body = model.get_base_model().base_model
+    body.layers[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[:2].numel()))
+    once = completion_logprobs(model, [PROMPTS[0]], [[[1, 2, 3], [4, 5]]], form=form)
+    cost = sum(seen)
+    seen.clear()
+    twice = completion_logprobs(model, [PROMPTS[0]] * 2, [[[1, 2, 3]], [[4, 5]]], form=form)
+    assert sum(seen) == cost
+    assert torch.equal(once.values, twice.values)
+
+
+class Widest(TorchDispatchMode):
+    """Counts the logits of the largest tensor over the vocabulary."""
+
+    elements = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        found = function(*args, **(kwargs or {}))
+        if isinstance(found, Tensor) and found.dim() > 1 and found.shape[-1] == VOCABULARY:
+            self.elements = max(self.elements, found.numel())
+        return found
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_logits_are_made_of_the_completions_tokens_alone(form: PrefixForm) -> None:
+    model = make_model("llama")
+    twice = [group * 2 for group in COMPLETIONS]  # more tokens than the output layer has columns
+    with Widest() as widest:
+        completion_logprobs(model, PROMPTS, twice, form=form).values.sum().backward()
+    assert widest.elements == 2 * sum(LENGTHS) * VOCABULARY
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_completions_of_one_token_are_what_the_prompt_predicts(form: PrefixForm) -> None:
+    model = make_model()
+    found = completion_logprobs(model, [[1, 2, 3]], [[[7], [8]]], form=form)
+    logits = model(input_ids=torch.tensor([[1, 2, 3]])).logits[0, -1].log_softmax(-1)
     torch.testing.assert_close(found.values[:, 0], logits[[7, 8]])
-
-
-def test_a_model_that_drops_its_cache_is_refused(lora_model: Any) -> None:
-    lora_model.train()
-    lora_model.activation_checkpointing_enable()
-    with pytest.raises(ValueError, match="turn gradient checkpointing off"):
-        completion_logprobs(lora_model, PROMPTS, COMPLETIONS)
 
 
 @pytest.mark.parametrize(

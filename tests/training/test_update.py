@@ -14,10 +14,12 @@ from torch import Tensor
 from tooln1_agent.examples import Example
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged
+from trainer.loss import VARIANTS, LossName
+from trainer.passes import group_shares, passes
 from trainer.policy import Policy, load_policy
-from trainer.prefix import completion_logprobs
+from trainer.prefix import PrefixForm, completion_logprobs
 from trainer.rollout import Group, Reward, Rollout
-from trainer.update import group_shares, passes, update
+from trainer.update import UpdateStats, update
 
 REWARDS = [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
 PROMPTS = [(5, 6, 7, 8, 9), (10, 11), (12, 13, 14)]
@@ -48,13 +50,28 @@ def groups(policy: Policy, make_examples: Callable[..., list[Example]]) -> list[
     return made
 
 
-def gradients(policy: Policy, groups: list[Group], **settings: Any) -> dict[str, Tensor]:
-    """The gradient of one update; nothing moves, as the learning rate is 0."""
+def measured(
+    policy: Policy, groups: list[Group], **settings: Any
+) -> tuple[UpdateStats, dict[str, Tensor]]:
+    """What one update told, and its gradient; nothing moves, as the learning rate is 0."""
     weights = policy.trainable()
     optimizer = torch.optim.AdamW(list(weights.values()), lr=0.0)
     settings = {"lora_rank": 1, "max_grad_norm": 1e9} | settings
-    update(policy, optimizer, groups=groups, config=GrpoConfig(**settings))
-    return {name: weight.grad.clone() for name, weight in weights.items()}
+    stats = update(policy, optimizer, groups=groups, config=GrpoConfig(**settings))
+    return stats, {name: weight.grad.clone() for name, weight in weights.items()}
+
+
+def gradients(policy: Policy, groups: list[Group], **settings: Any) -> dict[str, Tensor]:
+    return measured(policy, groups, **settings)[1]
+
+
+def randomize(policy: Policy) -> None:
+    """Give the second LoRA matrices values: their zeros would hide half of the gradient."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(5)
+        for name, weight in policy.trainable().items():
+            if "lora_B" in name:
+                weight.normal_(std=0.05)
 
 
 def test_the_gradient_is_minus_the_advantage_times_the_score_over_all_tokens(
@@ -63,7 +80,7 @@ def test_the_gradient_is_minus_the_advantage_times_the_score_over_all_tokens(
     found = gradients(policy, groups, beta=0.0)
     tokens = sum(group.tokens for group in groups)
     total: Any = 0.0
-    for share in group_shares(groups, GrpoConfig()):
+    for share in group_shares(groups, scale=True):
         for rollout, advantage in zip(share.rollouts, share.advantages, strict=True):
             row = completion_logprobs(policy.model, [share.prompt_ids], [[rollout.completion_ids]])
             total = total - advantage * row.values.sum() / tokens
@@ -74,47 +91,133 @@ def test_the_gradient_is_minus_the_advantage_times_the_score_over_all_tokens(
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("tokens_per_pass", [1, 9, 20, 33])
-@pytest.mark.parametrize("loss", ["grpo", "dr_grpo", "dapo"])
-def test_the_gradient_does_not_depend_on_the_cut_into_passes(
-    policy: Policy, groups: list[Group], tokens_per_pass: int, loss: str
+@pytest.mark.parametrize("form", ["cached", "packed"])
+@pytest.mark.parametrize("loss", VARIANTS)
+def test_the_gradient_does_not_depend_on_form_or_cut_into_passes(
+    policy: Policy, groups: list[Group], loss: LossName, form: PrefixForm
 ) -> None:
-    whole = gradients(policy, groups, loss=loss, beta=0.1)
-    cut = gradients(policy, groups, loss=loss, beta=0.1, tokens_per_pass=tokens_per_pass)
-    for name, gradient in whole.items():
-        torch.testing.assert_close(cut[name], gradient, rtol=1e-4, atol=1e-8)
+    randomize(policy)
+    settings: dict[str, Any] = {"loss": loss, "beta": 0.1}
+    whole, expected = measured(policy, groups, prefix_form="cached", **settings)
+    for tokens_per_pass in (1, 9, 20, 33, 8192):
+        stats, found = measured(
+            policy, groups, prefix_form=form, tokens_per_pass=tokens_per_pass, **settings
+        )
+        torch.testing.assert_close(stats[:2], whole[:2], rtol=1e-5, atol=1e-7)
+        for name, gradient in expected.items():
+            assert gradient.norm() > 0
+            assert (found[name] - gradient).norm() / gradient.norm() <= 1e-5, name
+
+
+def test_gradient_checkpointing_leaves_the_update_as_it_was(
+    tiny_model_dir: Path, policy: Policy, groups: list[Group]
+) -> None:
+    config = GrpoConfig(lora_rank=1, gradient_checkpointing=True)
+    frugal = load_policy(tiny_model_dir, config)
+    for each in (policy, frugal):
+        randomize(each)
+    expected = gradients(policy, groups)
+    calls: list[bool] = []
+    layer = frugal.model.get_base_model().base_model.layers[0].self_attn
+    layer.register_forward_pre_hook(lambda module, _: calls.append(torch.is_grad_enabled()))
+    found = gradients(frugal, groups, gradient_checkpointing=True)
+    assert calls == [True, False, True]  # forward, reference, forward again in the backward pass
+    assert not frugal.model.training
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() / gradient.norm() <= 1e-5, name
+
+
+# Rewards 1 and 0, so advantages +a and -a with a = 0.5 / 0.70711 = 0.70711 (0.5 if not scaled);
+# ratios 1.5 in the one token of the first rollout; 0.5, 1, 1 in the second; max_tokens = 5.
+BY_HAND = {
+    "tool_n1": 0.282843,  # (-1.2 + 0.8 + 1 + 1) a / 4
+    "grpo": -0.094281,  # (-1.2 + (0.8 + 1 + 1) / 3) a / 2
+    "dr_grpo": 0.08,  # (-1.2 + 0.8 + 1 + 1) 0.5 / (2 * 5)
+    "dapo": 0.268701,  # (-1.28 + 0.8 + 1 + 1) a / 4
+    "gspo": -0.000247487,  # (-1.0004 + 0.9997) a / 2: both beyond the clip, 0.5^(1/3) = 0.794
+}
+
+
+@pytest.mark.parametrize("loss", VARIANTS)
+def test_the_loss_is_the_number_worked_by_hand(
+    policy: Policy, groups: list[Group], loss: LossName
+) -> None:
+    completions = [(7,), (8, 9, 10)]
+    ratios = torch.tensor([[1.5, 1.0, 1.0], [0.5, 1.0, 1.0]])
+    with torch.no_grad():
+        new = completion_logprobs(policy.model, [PROMPTS[0]], [completions]).values
+    old = (new - ratios.log()).tolist()
+    rollouts = tuple(
+        Rollout(ids, tuple(row[: len(ids)]), "", Reward(value, ""), False)
+        for ids, row, value in zip(completions, old, (1.0, 0.0), strict=True)
+    )
+    group = replace(groups[0], rollouts=rollouts)
+    # CISPO weighs the log-probs themselves: no clip, as all ratios are below 5.
+    cispo = 0.70711 * float(-1.5 * new[0, 0] + 0.5 * new[1, 0] + new[1, 1] + new[1, 2]) / 4
+    found, _ = measured(policy, [group], loss=loss, beta=0.0, max_tokens=5)
+    assert found.loss == pytest.approx(BY_HAND.get(loss, cispo), rel=2e-5, abs=1e-7)
+    share = {"gspo": 1.0, "cispo": 0.0}.get(loss, 0.5)
+    assert found.clipped_share == share  # the 1.5 and the 0.5, of four tokens
 
 
 def test_passes_hold_every_rollout_once_and_keep_to_their_limit(groups: list[Group]) -> None:
-    shares = group_shares(groups, GrpoConfig())
+    shares = group_shares(groups, scale=True)
     for limit in (1, 15, 30, 1000):
-        packed = list(passes(shares, tokens_per_pass=limit))
+        packed = list(passes(shares, tokens_per_pass=limit, form="cached"))
         rollouts = [r for part in packed for share in part for r in share.rollouts]
-        assert rollouts == [r for group in groups for r in group.rollouts]
+        assert sorted(rollouts, key=id) == sorted((r for g in groups for r in g.rollouts), key=id)
         assert limit < 1000 or len(packed) == 1
         for part in packed:
             width = max(len(r.completion_ids) for share in part for r in share.rollouts)
             prompt = max(len(share.prompt_ids) for share in part)
             rows = sum(len(share.rollouts) for share in part)
-            assert rows == 1 or len(part) * prompt + rows * width <= limit
+            prompts = len({share.prompt_ids for share in part})
+            assert rows == 1 or prompts * prompt + rows * width <= limit
 
 
-def test_a_flat_group_costs_no_pass_and_leaves_the_update_as_it_was(
-    policy: Policy, groups: list[Group], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def prompts_seen(policy: Policy) -> list[int]:
+    """Collects the tokens of every row that the model gets from now on."""
     seen: list[int] = []
+    body = policy.model.get_base_model().base_model
+    body.layers[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
+    return seen
 
-    def counting(model: Any, prompts: Any, completions: Any, **options: Any) -> Any:
-        seen.extend(len(prompt) for prompt in prompts)
-        return completion_logprobs(model, prompts, completions, **options)
 
-    monkeypatch.setattr("trainer.update.completion_logprobs", counting)
-    kept = gradients(policy, groups, beta=1e-12, kl_on_flat="keep")
-    seen.clear()
-    dropped = gradients(policy, groups, beta=0.0)
-    assert sorted(seen) == [2, 5]  # the flat group's prompt of 3 is not among them
+@pytest.mark.parametrize("loss", VARIANTS)
+def test_a_flat_group_leaves_the_update_as_it_was(
+    policy: Policy, groups: list[Group], loss: LossName
+) -> None:
+    randomize(policy)
+    kept = gradients(policy, groups, loss=loss, beta=1e-12, kl_on_flat="keep")
+    dropped = gradients(policy, groups, loss=loss, beta=0.0)
     for name, gradient in kept.items():
-        torch.testing.assert_close(dropped[name], gradient, rtol=1e-4, atol=1e-7)
+        assert (dropped[name] - gradient).norm() / gradient.norm() <= 1e-5, name
+
+
+def test_flat_groups_keep_their_divergence_where_that_is_asked_for(
+    policy: Policy, groups: list[Group]
+) -> None:
+    randomize(policy)
+    skipped, kept = (
+        gradients(policy, groups, beta=1.0, kl_on_flat=how) for how in ("skip", "keep")
+    )
+    assert any((kept[n] - g).norm() / g.norm() > 1e-3 for n, g in skipped.items())
+
+
+def test_a_flat_group_costs_no_pass(policy: Policy, groups: list[Group]) -> None:
+    seen = prompts_seen(policy)
+    longest = [max(len(r.completion_ids) for r in group.rollouts) for group in groups]
+    gradients(policy, groups, beta=0.0, tokens_per_pass=1 + max(longest) * 3 + 5)
+    lively = [len(groups[1].prompt_ids), longest[1] - 1, len(groups[0].prompt_ids), longest[0] - 1]
+    assert seen == [size for size in lively if size]
+
+
+def test_without_divergence_there_is_no_reference_pass(policy: Policy, groups: list[Group]) -> None:
+    seen = prompts_seen(policy)
+    gradients(policy, groups, beta=0.0)
+    without = len(seen)
+    gradients(policy, groups, beta=0.1)
+    assert len(seen) - without == 2 * without > 0
 
 
 def test_only_flat_groups_change_nothing(policy: Policy, groups: list[Group]) -> None:

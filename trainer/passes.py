@@ -1,0 +1,72 @@
+"""Which rollouts go through the model together: groups packed up to a budget of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from trainer.advantage import group_advantages
+from trainer.prefix import PrefixForm
+from trainer.rollout import Group, Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Rollouts of one group that go through one pass, and their advantages."""
+
+    prompt_ids: tuple[int, ...]
+    rollouts: tuple[Rollout, ...]
+    advantages: tuple[float, ...]
+
+
+def group_shares(groups: Sequence[Group], *, scale: bool) -> list[Share]:
+    """Return the groups with their advantages, divided by the group's spread if asked."""
+    if not groups:
+        return []
+    rewards = torch.tensor([group.rewards for group in groups])  # (P, G)
+    advantages = group_advantages(rewards, scale=scale)
+    return [
+        Share(group.prompt_ids, group.rollouts, tuple(row))
+        for group, row in zip(groups, advantages.tolist(), strict=True)
+    ]
+
+
+def passes(
+    shares: Sequence[Share], *, tokens_per_pass: int, form: PrefixForm
+) -> Iterator[list[Share]]:
+    """Pack shares into passes of at most so many padded tokens; a share too large is split.
+
+    At least one completion goes into a pass, however long it is. Prompts of like length go
+    together, as less is padded then; equal ones next to each other, as they are computed once.
+    """
+    packed: list[Share] = []
+    for share in sorted(shares, key=lambda s: (len(s.prompt_ids), s.prompt_ids)):
+        for piece in _pieces(share, tokens_per_pass):
+            if packed and _padded_tokens([*packed, piece], form) > tokens_per_pass:
+                yield packed
+                packed = []
+            packed.append(piece)
+    if packed:
+        yield packed
+
+
+def _pieces(share: Share, limit: int) -> Iterator[Share]:
+    width = max(len(rollout.completion_ids) for rollout in share.rollouts)
+    rows = max(1, (limit - len(share.prompt_ids)) // width)
+    for start in range(0, len(share.rollouts), rows):
+        part = slice(start, start + rows)
+        yield Share(share.prompt_ids, share.rollouts[part], share.advantages[part])
+
+
+def _padded_tokens(shares: Sequence[Share], form: PrefixForm) -> int:
+    """Count the places, padding among them, that a form computes for these shares."""
+    sampled: dict[tuple[int, ...], list[int]] = {}
+    for share in shares:
+        lengths = [len(rollout.completion_ids) for rollout in share.rollouts]
+        sampled.setdefault(share.prompt_ids, []).extend(lengths)
+    if form == "packed":
+        return len(sampled) * max(len(prompt) + sum(of) for prompt, of in sampled.items())
+    rows = [length for of in sampled.values() for length in of]
+    return len(sampled) * max(map(len, sampled)) + len(rows) * max(rows)
