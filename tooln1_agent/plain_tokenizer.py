@@ -8,9 +8,7 @@ of it. What is encoded stands after a control token, never at the very beginning
 from __future__ import annotations
 
 import json
-from typing import Any, cast
-
-from tooln1_agent.errors import ModelNotFound
+from typing import Any
 
 _UNKNOWN = "\0unknown"
 """The name that the unknown token goes by; no merge makes it."""
@@ -19,11 +17,11 @@ _UNKNOWN = "\0unknown"
 def plain_tokenizer(spec: dict[str, Any]) -> Any:
     """Return a `tokenizers.Tokenizer` like that of a tokenizer.json, without its added tokens.
 
-    Raises ModelNotFound where text could still become an added token.
+    Of these only the unknown token is left, for what the vocabulary cannot write.
     """
     from tokenizers import Tokenizer
 
-    added = {token["id"]: token["content"] for token in spec["added_tokens"]}
+    added = frozenset(token["id"] for token in spec["added_tokens"])
     plain = {
         **spec,
         "added_tokens": [],
@@ -33,18 +31,10 @@ def plain_tokenizer(spec: dict[str, Any]) -> Any:
         "pre_tokenizer": _in_the_middle(spec["pre_tokenizer"]),
         "model": _without(spec["model"], added),
     }
-    tokenizer = Tokenizer.from_str(json.dumps(plain))
-    controls = added.keys() - {_unknown(spec["model"])}
-    for text in added.values():
-        if not controls.isdisjoint(tokenizer.encode(f"{text} a{text}a").ids):
-            raise ModelNotFound(
-                f"this tokenizer reads {text!r} in plain text as a control token, even without "
-                "its added tokens; it cannot keep what users write apart. Use another tokenizer"
-            )
-    return tokenizer
+    return Tokenizer.from_str(json.dumps(plain))
 
 
-def _without(model: dict[str, Any], added: dict[int, str]) -> dict[str, Any]:
+def _without(model: dict[str, Any], added: frozenset[int]) -> dict[str, Any]:
     """Take tokens out of the vocabulary of a model, and the merges that would make them."""
     vocab = model["vocab"]
     if isinstance(vocab, list):  # Unigram: the place is the id, and no text has an empty piece
@@ -61,15 +51,8 @@ def _without(model: dict[str, Any], added: dict[int, str]) -> dict[str, Any]:
     if "merges" in model:
         changed["merges"] = [pair for pair in model["merges"] if gone.isdisjoint(_made_of(pair))]
     if model.get("unk_token") in gone:
-        kept[_UNKNOWN], changed["unk_token"] = _unknown(model), _UNKNOWN
+        kept[_UNKNOWN], changed["unk_token"] = vocab[model["unk_token"]], _UNKNOWN
     return changed
-
-
-def _unknown(model: dict[str, Any]) -> int | None:
-    """Return the id that stands for what the vocabulary cannot write."""
-    if isinstance(model["vocab"], list):
-        return cast(int | None, model["unk_id"])
-    return cast(int | None, model["vocab"].get(model.get("unk_token")))
 
 
 def _made_of(pair: str | list[str]) -> tuple[str, str, str]:

@@ -72,6 +72,14 @@ def test_transformers_reads_the_tokenizer_alike(codec: Codec) -> None:
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
 
 
+def test_the_ids_are_those_of_segments_encoded_apart_as_in_its_training(codec: Codec) -> None:
+    for number in range(300):
+        episode = draw_episode(random.Random(number))
+        segments = TOOLN1.render(episode.messages, episode.tools)
+        apart = [token for segment in segments for token in codec.encode([segment])]
+        assert codec.prompt_ids(episode.messages, episode.tools) == apart
+
+
 def test_greedy_replies_to_simple_prompts_parse(seed: Seed) -> None:
     probes = world_probes(11, 8, disclosure="described")
     replies = [parse(text) for text in seed.replies(probes)]
