@@ -97,11 +97,12 @@ def kit(
     context_limit: int | None = None,
     agent: dict[str, Any] | None = None,
     deps: Any = None,
+    store: ReplayStore | None = None,
     **config: Any,
 ) -> Kit:
     """Return an application whose model says what `replies` say."""
     engine = engine or ScriptedEngine(replies, context_limit=context_limit)
-    store = ReplayStore(":memory:")
+    store = store or ReplayStore(":memory:")
     options = {"tools": [weather], "instructions": "Be brief.", "name": "helper", **(agent or {})}
     app = create_app(
         Agent(engine, **options),

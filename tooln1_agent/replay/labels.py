@@ -11,7 +11,16 @@ from tool_registry.errors import InvalidTool
 from tool_registry.tool import ToolSpec
 from tool_registry.validation import validate_arguments
 from tooln1_agent.errors import LabelRefused, UnknownRecord
-from tooln1_agent.examples import Exact, LabelEvent, Possible, Source, Target, Verify
+from tooln1_agent.examples import (
+    HOLDOUT_SOURCES,
+    Exact,
+    LabelEvent,
+    NoCall,
+    Possible,
+    Source,
+    Target,
+    Verify,
+)
 from tooln1_agent.rules import given_problem
 from tooln1_agent.transcript import Interaction
 
@@ -60,8 +69,21 @@ def check_label(event: LabelEvent, interaction: Interaction) -> None:
             problem = _calls_problem(reply.calls, interaction.tools)
     else:
         problem = None
+    if problem is None and event.source not in HOLDOUT_SOURCES:
+        problem = _weak_problem(event, interaction)
     if problem:
         raise LabelRefused(f"cannot label {where} with {event.verdict!r}: {problem}")
+
+
+def _weak_problem(event: LabelEvent, interaction: Interaction) -> str | None:
+    """Say why a label that nobody gave explicitly may not say that nothing was to be called."""
+    if event.verdict == "accept":
+        says_no_call = not interaction.turns[event.turn].reply.calls
+    else:
+        says_no_call = isinstance(event.target, NoCall)
+    if not says_no_call:
+        return None
+    return f"{event.source!r} cannot tell that no call was right; only an explicit label can"
 
 
 def renewed_tools(tools: Sequence[ToolSpec], renewed: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
