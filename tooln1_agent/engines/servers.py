@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from tooln1_agent.engines.base import Engine
 from tooln1_agent.engines.http import HttpEngine
+from tooln1_agent.engines.pool import PooledEngine
 from tooln1_agent.engines.resolve import model_dir
 from tooln1_agent.engines.vllm.engine import VllmEngine
 from tooln1_agent.engines.vllm.launch import child
@@ -43,19 +44,26 @@ def running(
 ) -> Engine:
     """Return an engine on servers that run already.
 
-    With a model directory they are vLLM servers of that model and are asked in token ids. With
-    any other name of a model, there is one server, of whatever kind, and it is asked in chat.
+    With a model directory they are vLLM servers of that model and are asked in token ids; with
+    any other name of a model they are servers of whatever kind and are asked in chat.
 
     Raises:
-        ConfigError: a URL is none, or several are given for chat.
+        ConfigError: a URL is none.
     """
     roots = [_root(url) for url in urls]
-    if len(roots) > 1:
-        raise ConfigError(f"engine: one URL is expected, got {len(roots)}")
+    engines: list[Engine]
     if model == "seed" or Path(model).is_dir():
-        server = RunningServer(roots[0], api_key)
-        return VllmEngine(model_dir(model), server, context_limit=context_limit)
-    return HttpEngine(f"{roots[0]}/v1", model, context_limit=context_limit, api_key=api_key)
+        directory = model_dir(model)
+        engines = [
+            VllmEngine(directory, RunningServer(root, api_key), context_limit=context_limit)
+            for root in roots
+        ]
+    else:
+        engines = [
+            HttpEngine(f"{root}/v1", model, context_limit=context_limit, api_key=api_key)
+            for root in roots
+        ]
+    return engines[0] if len(engines) == 1 else PooledEngine(engines)
 
 
 def _root(url: str) -> str:

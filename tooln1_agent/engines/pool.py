@@ -1,0 +1,155 @@
+"""Several engines of one model behind one: calls go round, past those that do not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tooln1_agent.engines.base import Engine, EngineInfo, ModelRequest
+from tooln1_agent.errors import AdapterError, ConfigError, EngineBusy, EngineDown
+from tooln1_agent.messages import Completion
+
+log = logging.getLogger("tooln1_agent.engines.pool")
+
+ASIDE_S = 5.0
+"""How long an engine that did not answer is left alone before it is tried again."""
+
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    engine: Engine
+    name: int
+    aside_until: float = 0.0
+    loaded: set[str] = field(default_factory=set)
+
+
+class PooledEngine:
+    """Serves a model through whichever of its engines answers.
+
+    A call that fails before its first text goes on to the next engine. One that fails later has
+    failed, since its text is out already. An engine that was away is given the adapters that it
+    missed when it is first asked for them.
+    """
+
+    def __init__(
+        self, engines: Sequence[Engine], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Take the engines, which must be of one base model.
+
+        Args:
+            clock: seconds, from whenever.
+
+        Raises:
+            ConfigError: there is none, or they differ in model or template.
+        """
+        kinds = {(e.info.base_model, e.info.prompt_version, e.info.capability) for e in engines}
+        if len(kinds) != 1:
+            raise ConfigError(
+                f"a pool needs engines of one model and template, got {sorted(kinds)}"
+            )
+        self._members = [_Member(engine, name) for name, engine in enumerate(engines, 1)]
+        self._clock = clock
+        self._turn = 0
+        self._adapters: dict[str, Path] = {}
+
+    @property
+    def info(self) -> EngineInfo:
+        """Of the member with the smallest context."""
+        limits = [(member.engine.info.context_limit or 0, member.name) for member in self._members]
+        return self._members[min(limits)[1] - 1].engine.info
+
+    async def start(self) -> None:
+        """Start all; raises what the last one raised where none of them comes up."""
+        results = await asyncio.gather(
+            *(member.engine.start() for member in self._members), return_exceptions=True
+        )
+        for member, result in zip(self._members, results, strict=True):
+            if isinstance(result, EngineDown):
+                self._put_aside(member, result)
+            elif isinstance(result, BaseException):
+                raise result
+        if all(isinstance(result, EngineDown) for result in results):
+            raise EngineDown(f"none of {len(self._members)} engines answers: {results[-1]}")
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
+        problem: EngineBusy | EngineDown | None = None
+        for member in self._in_turn():
+            has_begun = False
+            try:
+                await self._equip(member, request.adapter)
+                async with aclosing(member.engine.stream(request)) as pieces:
+                    async for piece in pieces:
+                        has_begun = True
+                        yield piece
+                return
+            except EngineDown as error:
+                self._put_aside(member, error)
+                if has_begun:
+                    raise
+                problem = problem or error
+            except EngineBusy as error:
+                if has_begun:
+                    raise
+                problem = error  # says when to come back
+        assert problem is not None
+        raise problem
+
+    async def load_adapter(self, version: str, path: Path) -> None:
+        """Load an adapter on every engine that answers.
+
+        Raises:
+            AdapterError: one of them refuses it; it is then on none.
+            EngineDown: none answers.
+        """
+        self._adapters[version] = path
+        able = self._in_turn()
+        results = await asyncio.gather(
+            *(self._equip(member, version) for member in able), return_exceptions=True
+        )
+        problems = [result for result in results if isinstance(result, BaseException)]
+        for member, result in zip(able, results, strict=True):
+            if isinstance(result, EngineDown):
+                self._put_aside(member, result)
+        refusals = [problem for problem in problems if not isinstance(problem, EngineDown)]
+        if refusals or len(problems) == len(able):
+            await self.unload_adapter(version)
+            raise (refusals or problems)[0]
+
+    async def unload_adapter(self, version: str) -> None:
+        self._adapters.pop(version, None)
+        for member in self._members:
+            if version in member.loaded:
+                member.loaded.discard(version)
+                await member.engine.unload_adapter(version)
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(member.engine.aclose() for member in self._members))
+
+    def _in_turn(self) -> list[_Member]:
+        """Return the members in the order to be asked, those that are set aside last."""
+        self._turn = (self._turn + 1) % len(self._members)
+        order = self._members[self._turn :] + self._members[: self._turn]
+        now = self._clock()
+        return sorted(order, key=lambda member: max(0.0, member.aside_until - now))
+
+    async def _equip(self, member: _Member, version: str | None) -> None:
+        """See to it that a member has an adapter."""
+        if version is None or version in member.loaded:
+            return
+        path = self._adapters.get(version)
+        if path is None:
+            raise AdapterError(
+                f"adapter {version!r} is not loaded; loaded: {sorted(self._adapters)}"
+            )
+        await member.engine.load_adapter(version, path)
+        member.loaded.add(version)
+
+    def _put_aside(self, member: _Member, why: EngineDown) -> None:
+        if member.aside_until <= self._clock():
+            log.warning("engine %d is left alone for %.0f s: %s", member.name, ASIDE_S, why)
+        member.aside_until = self._clock() + ASIDE_S
