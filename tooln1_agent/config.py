@@ -92,6 +92,12 @@ class ServeConfig(BaseSettings):
     """Most model calls that run side by side in the embedded engine."""
     queue_limit: int | None = Field(default=None, ge=1)
     """Most model calls that wait in the embedded engine before new ones are refused (429)."""
+    token_budget: int | None = Field(default=None, ge=1)
+    """Most tokens of which the embedded engine keeps keys and values (docs/serving.md)."""
+    prefill_tokens: int | None = Field(default=None, ge=1)
+    """Prompt tokens that the embedded engine computes between two tokens of running calls."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Number format of the embedded engine's weights; float32 if not given."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of the embedded engine; half the cores if not given, for a trainer beside it."""
     api_keys: tuple[ApiKey, ...] = ()

@@ -68,7 +68,7 @@ async def test_tools_calls_and_results_are_sent_as_plain_text():
         Message(role="tool", content="Your last reply could not be used."),
         Message(role="user", content="go on"),
     )
-    sampling = Sampling(temperature=0.5, max_tokens=9, seed=3, stop=("X",))
+    sampling = Sampling(temperature=0.5, top_k=7, max_tokens=9, seed=3, stop=("X",))
     request = ModelRequest(messages, (ToolSpec(name="add", description="Adds."),), sampling)
     await complete(engine_for(handler), request)
     body = sent[0]
@@ -82,6 +82,7 @@ async def test_tools_calls_and_results_are_sent_as_plain_text():
     assert results["content"].endswith("could not be used.\n\ngo on")
     assert "tools" not in body
     wanted = {"model": "big", "temperature": 0.5, "max_tokens": 9, "seed": 3, "stop": ["X"]}
+    wanted["top_k"] = 7
     assert wanted.items() <= body.items()
 
 

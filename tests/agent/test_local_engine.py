@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from tests.agent.served import CHAT, body, kit
 from tooln1_agent.codec import Codec
 from tooln1_agent.engines import resolve
 from tooln1_agent.engines.base import ModelRequest, complete
@@ -332,6 +333,47 @@ async def test_a_stop_string_ends_the_text_before_it(engine):
     *pieces, completion = [piece async for piece in engine.stream(ask(max_tokens=60, stop=(stop,)))]
     assert completion.text == whole[:place] == "".join(pieces)
     assert completion.finish_reason == "stop"
+
+
+async def test_over_http_a_full_line_gets_429_and_when_to_come_back(model_dir):
+    engine = LocalEngine(model_dir, threads=1, max_batch=1, queue_limit=1)
+    made = kit(engine=engine, agent={"tools": [], "instructions": ""})
+    endless = engine.stream(ask(max_tokens=1900))
+    await anext(endless)  # it runs
+    waiting = asyncio.create_task(complete(engine, ask(max_tokens=2)))
+    await asyncio.sleep(0)  # it is in line
+    async with made.client() as client:
+        refused = await client.post(CHAT, json=body(max_tokens=2))
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert refused.json()["error"]["code"] == "busy"
+        await endless.aclose()
+        await waiting
+        assert (await client.post(CHAT, json=body(max_tokens=2))).status_code == 200
+    await engine.aclose()
+
+
+async def test_what_was_drawn_from_is_asked_for_over_http_and_kept_in_the_store(engine):
+    made = kit(engine=engine, agent={"tools": [], "instructions": ""})
+    async with made.client() as client:
+        wanted = {"temperature": 0.7, "top_k": 3, "top_p": 0.9, "seed": 3, "max_tokens": 8}
+        asked = [await client.post(CHAT, json=body(**wanted)) for _ in range(2)]
+        plain = await client.post(CHAT, json=body(temperature=1.0, max_tokens=4))
+        refused = await client.post(CHAT, json=body(top_k=0))
+    assert refused.json()["error"]["param"] == "top_k"
+    first, again, plainly = (
+        made.store.interaction(response.headers["x-interaction-id"]).turns[0].completion
+        for response in (*asked, plain)
+    )
+    assert (first.sampling.top_k, first.sampling.top_p) == (3, 0.9)
+    assert first.completion_ids == again.completion_ids
+    assert len(first.sampling_logprobs) == len(first.logprobs) == 8
+    assert sum(first.sampling_logprobs) > sum(first.logprobs)
+    assert plainly.sampling_logprobs is None
+
+
+def test_a_budget_that_cannot_hold_one_request_is_refused(model_dir):
+    with pytest.raises(ConfigError, match="token_budget 100 cannot hold one request of 2048"):
+        LocalEngine(model_dir, token_budget=100)
 
 
 @pytest.mark.parametrize("text", ["héllo", "日本語のテキスト", "a😀b👩‍👩‍👧c", "\ufffd!", "plain"])

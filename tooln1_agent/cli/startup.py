@@ -18,6 +18,8 @@ from tooln1_agent.errors import ConfigError
 from tooln1_agent.replay.store import ReplayStore
 
 DEFAULT_STORE = Path("tooln1.db")
+_EMBEDDED = ("max_batch", "queue_limit", "token_budget", "prefill_tokens", "dtype", "threads")
+"""Settings of the embedded engine alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def engine_of(agent: Agent, config: ServeConfig) -> Engine:
     model = config.model if config.model is not None else agent.model
     given = {
         name: value
-        for name in ("context_limit", "max_batch", "queue_limit", "threads")
+        for name in ("context_limit", *_EMBEDDED)
         if (value := getattr(config, name)) is not None
     }
     if not isinstance(model, str):

@@ -100,6 +100,8 @@ def _body(request: ModelRequest, model: str) -> dict[str, Any]:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    if sampling.top_k is not None:
+        body["top_k"] = sampling.top_k
     if sampling.seed is not None:
         body["seed"] = sampling.seed
     if sampling.stop:

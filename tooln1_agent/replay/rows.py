@@ -21,7 +21,7 @@ from tooln1_agent.messages import Completion, Message
 from tooln1_agent.parsing import Reply
 from tooln1_agent.transcript import Turn
 
-_PACKED_APART = {"adapter", "prompt_ids", "completion_ids", "logprobs"}
+_PACKED_APART = {"adapter", "prompt_ids", "completion_ids", "logprobs", "sampling_logprobs"}
 
 
 def to_json(value: Any) -> str:
@@ -55,7 +55,8 @@ def label_json(event: LabelEvent) -> str:
 
 
 TURN_COLUMNS = (
-    "adapter, completion, prompt_ids, completion_ids, logprobs, reply, complaint, results, redacted"
+    "adapter, completion, prompt_ids, completion_ids, logprobs, reply, complaint, results, redacted, "
+    "sampling_logprobs"
 )
 
 
@@ -72,13 +73,14 @@ def turn_row(turn: Turn) -> tuple[Any, ...]:
         to_json(turn.complaint),
         results_json(turn.results),
         turn.redacted,
+        pack_floats(completion.sampling_logprobs),
     )
 
 
 def read_turn(row: Sequence[Any]) -> Turn:
     """Read the values of `TURN_COLUMNS` back."""
     adapter, completion, prompt_ids, completion_ids, logprobs, reply, complaint, *rest = row
-    results, redacted = rest
+    results, redacted, sampling_logprobs = rest
     return Turn(
         completion=Completion.model_validate(
             {
@@ -87,6 +89,7 @@ def read_turn(row: Sequence[Any]) -> Turn:
                 "prompt_ids": unpack(prompt_ids),
                 "completion_ids": unpack(completion_ids),
                 "logprobs": unpack(logprobs),
+                "sampling_logprobs": unpack(sampling_logprobs),
             }
         ),
         reply=Reply.model_validate(json.loads(reply)),

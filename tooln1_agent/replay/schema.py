@@ -113,7 +113,16 @@ def _add_redaction(db: Database) -> None:
     db["interactions"].add_column("split_place", float)
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_create, _add_redaction)
+def _add_sampling_logprobs(db: Database) -> None:
+    """Keep log-probs under what was drawn from, where that is not the plain model."""
+    db["turns"].add_column("sampling_logprobs", bytes)
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (
+    _create,
+    _add_redaction,
+    _add_sampling_logprobs,
+)
 """Entry n takes a store of version n to version n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

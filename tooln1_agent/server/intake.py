@@ -181,6 +181,7 @@ def _sampling(request: ChatRequest, defaults: Sampling) -> Sampling:
     given = {
         "temperature": request.temperature,
         "top_p": request.top_p,
+        "top_k": request.top_k,
         "max_tokens": request.max_tokens or request.max_completion_tokens,
         "seed": request.seed,
         "stop": None if request.stop is None else tuple(request.stop),

@@ -127,6 +127,7 @@ class ChatRequest(BaseModel):
     tool_choice: Any = None
     temperature: float | None = Field(default=None, ge=0.0, le=2.0)
     top_p: float | None = Field(default=None, gt=0.0, le=1.0)
+    top_k: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1, le=65_536)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=65_536)
     stop: str | list[str] | None = None

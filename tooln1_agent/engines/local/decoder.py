@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
@@ -43,9 +43,9 @@ class Row:
     logprobs: list[float] = field(default_factory=list)
     sampling_logprobs: list[float] = field(default_factory=list)
 
-    def has_ended(self, end_id: int) -> bool:
-        """Whether the newest token was the closing one or the last that is allowed."""
-        return self.ids[-1] == end_id or len(self.ids) >= self.sampling.max_tokens
+    def has_ended(self, end_ids: Collection[int]) -> bool:
+        """Whether the newest token was one that ends a reply, or the last that is allowed."""
+        return self.ids[-1] in end_ids or len(self.ids) >= self.sampling.max_tokens
 
     def sample(self, finish_reason: Literal["stop", "length"]) -> Sample:
         """Return what was sampled so far."""

@@ -42,7 +42,7 @@ def draw(logits: Tensor, samplings: Sequence[Sampling], points: Sequence[float])
         tokens[index] = drawn.squeeze(-1)
         told[index] = (probs.gather(-1, drawn).squeeze(-1) / cdf[:, -1]).log()
     logprobs = logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
-    return Drawn(tokens.tolist(), logprobs.tolist(), told.tolist())
+    return Drawn(tokens.tolist(), logprobs.tolist(), told.float().tolist())
 
 
 def is_plain(sampling: Sampling) -> bool:

@@ -83,7 +83,7 @@ class LocalEngine:
         self._new_worker = partial(
             Worker,
             lambda: AdaptedModel(load_base(self._model_dir, self._dtype)),
-            end_id=self._codec.end_id,
+            end_ids=self._codec.end_ids,
             limits=Limits(max_batch, queue_limit, budget, prefill_tokens),
             threads=threads,
         )

@@ -7,7 +7,7 @@ that runs beside it but for the last bits of sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -38,9 +38,8 @@ def generate(
     *,
     n: int,
     sampling: Sampling,
-    end_id: int,
+    end_ids: Collection[int],
     generator: torch.Generator,
-    pad_id: int | None = None,
 ) -> list[list[Sample]]:
     """Sample `n` completions of each prompt; returns them by prompt.
 
@@ -48,12 +47,12 @@ def generate(
     """
     shared = sampling.model_copy(update={"seed": None})
     wanted = [Wanted(prompt, shared) for prompt in prompts for _ in range(n)]
-    samples = sample_rows(model, wanted, end_id=end_id, generator=generator)
+    samples = sample_rows(model, wanted, end_ids=end_ids, generator=generator)
     return [samples[start : start + n] for start in range(0, len(samples), n)]
 
 
 def sample_rows(
-    model: Any, wanted: Sequence[Wanted], *, end_id: int, generator: torch.Generator
+    model: Any, wanted: Sequence[Wanted], *, end_ids: Collection[int], generator: torch.Generator
 ) -> list[Sample]:
     """Sample one completion for each entry, each by its own settings.
 
@@ -75,15 +74,15 @@ def sample_rows(
             while prefill.logits is None:
                 prefill.advance(model, _PIECE)
             decoder.join(prefill, together)
-        _drop_ended(decoder, end_id)
+        _drop_ended(decoder, end_ids)
         while decoder.rows:
             decoder.step(model)
-            _drop_ended(decoder, end_id)
-    return [row.sample("stop" if row.ids[-1] == end_id else "length") for row in rows]
+            _drop_ended(decoder, end_ids)
+    return [row.sample("stop" if row.ids[-1] in end_ids else "length") for row in rows]
 
 
-def _drop_ended(decoder: Decoder, end_id: int) -> None:
-    for row in [row for row in decoder.rows if row.has_ended(end_id)]:
+def _drop_ended(decoder: Decoder, end_ids: Collection[int]) -> None:
+    for row in [row for row in decoder.rows if row.has_ended(end_ids)]:
         decoder.leave(row)
 
 

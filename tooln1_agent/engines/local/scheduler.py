@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -100,14 +100,14 @@ class Scheduler:
     """Serves requests on a model. `submit` and `cancel` may be called from any thread."""
 
     def __init__(
-        self, model: AdaptedModel, *, end_id: int, limits: Limits = Limits(), seed: int
+        self, model: AdaptedModel, *, end_ids: Collection[int], limits: Limits = Limits(), seed: int
     ) -> None:
         """Begin with nothing to do.
 
         Args:
             seed: of the seeds of requests that bring none.
         """
-        self._model, self._end_id, self._limits = model, end_id, limits
+        self._model, self._end_ids, self._limits = model, end_ids, limits
         self._random = Random(seed)
         self._prefixes = Prefixes()
         self._lanes: dict[str | None, _Lane] = {}
@@ -251,9 +251,9 @@ class Scheduler:
             if not math.isfinite(row.logprobs[-1]):
                 raise EngineError("the model's probabilities are no numbers after this prompt")
             is_stopped = request.listener.on_token(row.ids[-1])
-            if not (is_stopped or row.has_ended(self._end_id)):
+            if not (is_stopped or row.has_ended(self._end_ids)):
                 return
-            is_stopped = is_stopped or row.ids[-1] == self._end_id
+            is_stopped = is_stopped or row.ids[-1] in self._end_ids
             request.listener.on_end(row.sample("stop" if is_stopped else "length"))
         except Exception as error:  # this request's own, and nobody else's
             fail(request, error)

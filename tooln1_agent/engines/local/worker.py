@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from pathlib import Path
 from random import SystemRandom
@@ -29,11 +29,16 @@ class Worker:
     """Serves requests in a thread of its own. The public methods may be called from any."""
 
     def __init__(
-        self, load: Callable[[], AdaptedModel], *, end_id: int, limits: Limits, threads: int | None
+        self,
+        load: Callable[[], AdaptedModel],
+        *,
+        end_ids: Collection[int],
+        limits: Limits,
+        threads: int | None,
     ) -> None:
         """Start the thread, which first loads the model; `ready` tells when it has."""
         self.ready: Future[None] = Future()
-        self._load, self._end_id, self._limits, self._threads = load, end_id, limits, threads
+        self._load, self._end_ids, self._limits, self._threads = load, end_ids, limits, threads
         self._changed = threading.Condition()
         self._errands: list[_Errand] = []
         self._down: str | None = None
@@ -114,7 +119,7 @@ class Worker:
             self.ready.set_exception(error)
             return
         seed = SystemRandom().getrandbits(63)
-        scheduler = Scheduler(self._model, end_id=self._end_id, limits=self._limits, seed=seed)
+        scheduler = Scheduler(self._model, end_ids=self._end_ids, limits=self._limits, seed=seed)
         self._scheduler = scheduler
         self.ready.set_result(None)
         try:
