@@ -20,7 +20,7 @@ from tooln1_agent.datasets import (
     read_benchmark,
 )
 from tooln1_agent.errors import DataError
-from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, PossibleCall
+from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, PossibleCall, Verify
 from tooln1_agent.replay.store import ReplayStore
 
 WEATHER = {
@@ -114,6 +114,8 @@ def test_each_way_of_matching_is_its_own_kind_of_target(tmp_path: Path) -> None:
     assert target(expected=expected, match="bfcl_possible_answers") == Possible(calls=(possible,))
     assert target(expected=[], match="no_call") == NoCall()
     assert target(expected=[], match="any_call") == AnyCall()
+    given = {"rule": "sold", "given": {"count": 2}}
+    assert target(expected=given, match="verify") == Verify(rule="sold", given={"count": 2})
 
 
 BAD: list[tuple[Any, str]] = [

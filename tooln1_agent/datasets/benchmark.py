@@ -2,8 +2,9 @@
 
 A line holds `id`, `source`, `category`, `messages` (OpenAI roles), `tools` (OpenAI function
 schemas), `expected` (calls) and `match`, which says how `expected` is meant: `exact`,
-`bfcl_possible_answers`, `no_call` or `any_call`. Each expected argument is the list of its
-acceptable values; under `exact` that list has one element. Other keys are ignored.
+`bfcl_possible_answers`, `no_call`, `any_call` or `verify`. Each expected argument is the list of
+its acceptable values; under `exact` that list has one element, and under `verify` `expected` is no
+list but `{"rule", "given"}`. Other keys are ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tool_registry.tool import ToolSpec
 from tooln1_agent.datasets.entries import read_entries
 from tooln1_agent.datasets.rows import BAD_TOOL, NOT_OF_FORM, BenchmarkRow, Skipped
 from tooln1_agent.errors import DataError, RowRefused
-from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, PossibleCall, Target
+from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, PossibleCall, Target, Verify
 from tooln1_agent.messages import Message
 
 _KEYS = ("id", "source", "category", "messages", "tools", "expected", "match")
@@ -136,8 +137,10 @@ def _target(match: Any, expected: Any) -> Target:
             calls = _objects(expected, what="expected")
             options = [PossibleCall(name=c["name"], arguments=c["arguments"]) for c in calls]
             return Possible(calls=tuple(options))
+        case "verify":
+            return Verify.model_validate(_object(expected, what="expected"))
         case _:
             raise ValueError(
-                f"match is {match!r:.80}; expected 'exact', 'bfcl_possible_answers', 'no_call' or "
-                "'any_call'"
+                f"match is {match!r:.80}; expected 'exact', 'bfcl_possible_answers', 'no_call', "
+                "'any_call' or 'verify'"
             )
