@@ -32,6 +32,7 @@ from trainer.metrics import Metrics, read_metrics
 from trainer.outcome import Outcome, nothing_learned
 from trainer.plan import Plan, make_plan
 from trainer.policy import load_policy
+from trainer.probe import make_probe
 from trainer.run import Manifest, Run, create_run, known_runs, unfinished_run
 from trainer.selection import shuffled_labels
 from trainer.source import Found, add_hindsight, find_examples, holdout_of, missing_hindsight
@@ -174,6 +175,7 @@ def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) ->
             score=score_by(job.agent),
         )
     policy.save_adapter(run.adapter_dir)
+    make_probe(policy, run.examples()).write(run.adapter_dir)
     run.note(stopped=stopped)
     return learner.progress
 

@@ -213,6 +213,21 @@ async def test_an_adapter_of_too_high_a_rank_is_refused_with_advice(
         await complete(engine, asked(adapter=version))
 
 
+async def test_an_adapter_serves_only_if_vllm_computes_what_its_trainer_did(
+    engine: VllmEngine, vllm: Vllm, store: AdapterStore
+) -> None:
+    path = vllm.model_dir
+    good = add_adapter(store, path, seed=8, probe_of=8)
+    await engine.load_adapter(good, store.get(good).path)
+    await complete(engine, asked(adapter=good))
+    await engine.unload_adapter(good)
+    bad = add_adapter(store, path, seed=8, probe_of=9)
+    with pytest.raises(AdapterError, match="not what was trained"):
+        await engine.load_adapter(bad, store.get(bad).path)
+    async with client(vllm) as http:
+        assert bad not in (await http.get("/v1/models")).text
+
+
 async def test_what_does_not_fit_the_context_is_refused(engine: VllmEngine, vllm: Vllm) -> None:
     await engine.start()
     assert engine.info.context_limit == 2048

@@ -5,16 +5,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import PeftModel
 
 from tests.training.conftest import byte_tokenizer, random_model
 from tooln1_agent.adapters import AdapterStore
-from tooln1_agent.codec import Codec
-from tooln1_agent.engines.local.model import base_name, load_base
+from tooln1_agent.engines.local.model import load_base
+from tooln1_agent.examples import Example
 from tooln1_agent.messages import Completion
+from trainer.config import GrpoConfig
+from trainer.policy import Policy, load_policy
+from trainer.probe import make_probe
 
 
 def save_model(path: Path) -> Path:
@@ -29,24 +32,53 @@ def save_model(path: Path) -> Path:
     return path
 
 
-def add_adapter(store: AdapterStore, model_dir: Path, *, seed: int, rank: int = 8) -> str:
-    """Add an adapter of random weights that changes what the model says; return its version."""
+def add_adapter(
+    store: AdapterStore,
+    model_dir: Path,
+    *,
+    seed: int,
+    rank: Literal[8, 16] = 8,
+    probe_of: int | None = None,
+) -> str:
+    """Add an adapter of random weights that changes what the model says; return its version.
+
+    Args:
+        probe_of: the seed of the weights whose probe is put beside it; none if not given.
+    """
     staging = store.root.parent / f"staging-{seed}-{rank}"
-    torch.manual_seed(seed)
-    lora = LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules="all-linear", init_lora_weights=False
-    )
-    get_peft_model(load_base(model_dir), lora).save_pretrained(staging)
+    policy = random_policy(model_dir, seed=seed, rank=rank)
+    policy.save_adapter(staging)
+    if probe_of is not None:
+        example = Example.model_validate(
+            {
+                "id": "one",
+                "messages": [{"role": "user", "content": "Light on."}],
+                "tools": [],
+                "target": {"kind": "no_call"},
+                "split": "train",
+                "source": "dataset",
+                "created_at": "2026-03-01T00:00:00Z",
+            }
+        )
+        make_probe(random_policy(model_dir, seed=probe_of), [example]).write(staging)
     adapter = store.add(
         staging,
-        base_model=base_name(model_dir),
+        base_model=policy.base_model,
         parent=None,
-        prompt_version=Codec.load(model_dir).prompt_version,
+        prompt_version=policy.codec.prompt_version,
         trained_on={},
         config_hash="",
     )
     shutil.rmtree(staging)
     return adapter.version
+
+
+def random_policy(model_dir: Path, *, seed: int, rank: Literal[8, 16] = 8) -> Policy:
+    """Return the model with LoRA weights that change every log-prob by much."""
+    policy = load_policy(model_dir, GrpoConfig(lora_rank=rank))
+    torch.manual_seed(seed)
+    policy.set_weights({n: torch.randn_like(p) * 0.15 for n, p in policy.trainable().items()})
+    return policy
 
 
 class Torch:
@@ -70,8 +102,6 @@ class Torch:
 
     def _model(self, adapter: Path | None) -> Any:
         if adapter not in self._models:
-            from peft import PeftModel
-
             base = load_base(self._model_dir)
             self._models[adapter] = (
                 base if adapter is None else PeftModel.from_pretrained(base, adapter).eval()

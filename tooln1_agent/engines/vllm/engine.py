@@ -34,6 +34,7 @@ from tooln1_agent.errors import (
     EngineRefused,
 )
 from tooln1_agent.messages import Completion, Usage
+from tooln1_agent.probe import read_probe
 from tooln1_agent.prompt import Segment
 
 log = logging.getLogger("tooln1_agent.engines.vllm")
@@ -149,14 +150,19 @@ class VllmEngine:
         The directory must lie at the same path where vLLM runs.
 
         Raises:
-            AdapterError: the files are not those that the version names, or vLLM cannot serve
-                them; says why.
+            AdapterError: the files are not those that the version names, vLLM cannot serve them,
+                or computes something else with them than their trainer did.
         """
         await self.start()
         if version in self._adapters:
             return
         place = await asyncio.to_thread(_checked, version, path)
         await self._client.load(version, place)
+        try:
+            await self._check_probe(version, place)
+        except BaseException:
+            await self._client.unload(version)
+            raise
         self._adapters[version] = place
 
     async def unload_adapter(self, version: str) -> None:
@@ -188,6 +194,14 @@ class VllmEngine:
                 await self._client.load(model, path)
                 response = await stack.enter_async_context(self._client.completion(body))
             yield response
+
+    async def _check_probe(self, version: str, place: Path) -> None:
+        """Raise AdapterError where vLLM computes something else than the trainer did."""
+        probe = await asyncio.to_thread(read_probe, place)
+        if probe is None:
+            log.info("adapter %s has no probe; what is served is not compared", version)
+            return
+        probe.check(await self._client.scores(probe.ids, model=version))
 
     def _path_of(self, version: str) -> Path:
         path = self._adapters.get(version)
