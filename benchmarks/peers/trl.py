@@ -1,0 +1,122 @@
+"""TRL's GRPOTrainer on rollouts that are given: what our update is compared with.
+
+Its settings stand here in full. They are the fastest that it has on a CPU for a model that fits:
+no gradient checkpointing, no logging of completions, one pass for all rollouts of a step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"  # `rollout_func` is marked as experimental
+
+from datasets import Dataset
+from peft import LoraConfig
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+from trl import GRPOConfig, GRPOTrainer
+
+from trainer.config import GrpoConfig
+from trainer.loss import LossName
+from trainer.rollout import Group
+
+LOSSES: dict[LossName, dict[str, Any]] = {
+    "tool_n1": {"loss_type": "dapo"},
+    "grpo": {"loss_type": "grpo"},
+    "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none"},
+    "dapo": {"loss_type": "dapo", "epsilon_high": 0.28},
+    "cispo": {"loss_type": "cispo", "epsilon_high": 5.0},  # of the ratio itself, not of 1 + it
+    "gspo": {
+        "loss_type": "grpo",
+        "importance_sampling_level": "sequence",
+        "epsilon": 3e-4,
+        "epsilon_high": 4e-4,
+    },
+}
+"""What each of our loss variants is called there."""
+
+SETTINGS: dict[str, Any] = {
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "dataloader_pin_memory": False,
+    "report_to": [],
+    "logging_strategy": "no",
+    "save_strategy": "no",
+    "disable_tqdm": True,
+    "shuffle_dataset": False,
+    "lr_scheduler_type": "constant",
+    "weight_decay": 0.0,
+    "gradient_accumulation_steps": 1,
+    "use_bias_correction_kl": False,  # the divergence as GRPO's paper has it
+    "model_init_kwargs": {"dtype": "float32"},
+}
+EPSILON = 1e-4
+"""What it adds to a group's standard deviation; ours is `trainer.advantage.EPSILON`."""
+
+
+class Peer(GRPOTrainer):
+    """GRPOTrainer that keeps the loss of each of its passes."""
+
+    def compute_loss(self, *args: Any, **options: Any) -> Tensor:
+        loss: Tensor = super().compute_loss(*args, **options)
+        self.losses = [*getattr(self, "losses", []), loss.item()]
+        return loss
+
+
+def make_peer(
+    model_dir: Path, groups: Sequence[Group], config: GrpoConfig, *, out: Path, **changes: Any
+) -> Peer:
+    """Return a trainer that takes these rollouts, every step anew, in place of sampling.
+
+    Args:
+        config: our settings, translated into its own.
+        changes: of its settings, over ours.
+    """
+    size = config.group_size
+    chosen = {
+        "output_dir": str(out),
+        "beta": config.beta,
+        "learning_rate": config.learning_rate,
+        "max_grad_norm": config.max_grad_norm,
+        "num_generations": size,
+        "max_completion_length": config.max_tokens,
+        "num_iterations": config.updates_per_batch,
+        "per_device_train_batch_size": size * len(groups),
+        "seed": config.seed,
+    }
+    arguments = GRPOConfig(**SETTINGS | LOSSES[config.loss] | chosen | changes)
+
+    def rollouts(prompts: list[str], _: Any) -> dict[str, Any]:
+        """Give the next rollout of each prompt, as often as it is asked for."""
+        asked = [groups[int(prompt)] for prompt in prompts]
+        given = [group.rollouts[n % size] for n, group in enumerate(asked)]
+        return {
+            "prompt_ids": [list(group.prompt_ids) for group in asked],
+            "completion_ids": [list(rollout.completion_ids) for rollout in given],
+            "logprobs": None,
+            "given": [rollout.reward.value for rollout in given],
+        }
+
+    return Peer(
+        model=str(model_dir),
+        args=arguments,
+        processing_class=PreTrainedTokenizerFast(
+            tokenizer_file=str(model_dir / "tokenizer.json"),
+            pad_token="<|endoftext|>",
+            eos_token="<|im_end|>",
+        ),
+        reward_funcs=lambda *, given, **_: given,
+        train_dataset=Dataset.from_list([{"prompt": str(n)} for n in range(len(groups))]),
+        peft_config=LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha or 2 * config.lora_rank,
+            lora_dropout=0.0,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+        rollout_func=rollouts,
+    )
