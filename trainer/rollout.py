@@ -82,8 +82,7 @@ def sample_groups(
             prompts,
             n=config.group_size,
             sampling=sampling,
-            end_id=policy.codec.end_id,
-            pad_id=policy.codec.end_id,
+            end_ids=policy.codec.end_ids,
             generator=generator,
         )
         for example, ids, samples in zip(part, prompts, sampled, strict=True):

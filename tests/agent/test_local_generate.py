@@ -11,7 +11,7 @@ from tooln1_agent.engines.local.generate import Wanted, generate, sample_rows
 from tooln1_agent.messages import Sampling
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [3, 4], [20, 21, 22, 23]]
-NO_END = -1
+NO_END = ()
 
 
 @pytest.fixture(scope="module", params=["full", "sliding"])
@@ -43,13 +43,13 @@ def seeded(seed=1):
     return torch.Generator().manual_seed(seed)
 
 
-def run(model, prompts, *, n=1, end_id=NO_END, generator=None, **sampling):
+def run(model, prompts, *, n=1, end_ids=NO_END, generator=None, **sampling):
     return generate(
         model,
         prompts,
         n=n,
         sampling=Sampling(**sampling),
-        end_id=end_id,
+        end_ids=end_ids,
         generator=generator or seeded(),
     )
 
@@ -68,14 +68,14 @@ def test_greedy_equals_transformers_token_for_token_in_a_ragged_batch(model):
         assert list(sample.ids) == reference(model, prompt, 40)
 
 
-def test_a_row_ends_at_the_closing_token_while_others_go_on(model):
+def test_a_row_ends_at_any_closing_token_while_others_go_on(model):
     full = [reference(model, prompt, 40) for prompt in PROMPTS]
-    end_id = next(token for token in full[0] if token not in full[1])
-    samples = run(model, PROMPTS, end_id=end_id, max_tokens=40)
+    ends = [next(token for token in full[row] if token not in full[1]) for row in (0, 2)]
+    samples = run(model, PROMPTS, end_ids=ends, max_tokens=40)
     for [sample], ids in zip(samples, full, strict=True):
-        cut = ids[: ids.index(end_id) + 1] if end_id in ids else ids
-        assert list(sample.ids) == cut
-        assert sample.finish_reason == ("stop" if end_id in ids else "length")
+        closing = [place for place, token in enumerate(ids) if token in ends]
+        assert list(sample.ids) == (ids[: closing[0] + 1] if closing else ids)
+        assert sample.finish_reason == ("stop" if closing else "length")
     assert {sample.finish_reason for [sample] in samples} == {"stop", "length"}
 
 
@@ -170,7 +170,7 @@ def test_rows_of_one_batch_keep_their_own_settings(model):
 
     def sampled(*settings):
         rows = [Wanted(PROMPTS[0], each) for each in settings]
-        return sample_rows(model, rows, end_id=NO_END, generator=seeded())
+        return sample_rows(model, rows, end_ids=NO_END, generator=seeded())
 
     [by_itself] = sampled(alone)
     hot = Sampling(temperature=1.5, max_tokens=3)
@@ -183,7 +183,7 @@ def test_rows_of_one_batch_keep_their_own_settings(model):
 def test_rows_that_leave_do_not_change_those_that_stay(model):
     lengths = [3, 70, 9, 1, 140, 2, 2, 5, 2]  # past a block of memory, whole groups gone early
     rows = [Wanted(PROMPTS[n // 3], Sampling(max_tokens=size)) for n, size in enumerate(lengths)]
-    samples = sample_rows(model, rows, end_id=NO_END, generator=seeded())
+    samples = sample_rows(model, rows, end_ids=NO_END, generator=seeded())
     for row, sample, size in zip(rows, samples, lengths, strict=True):
         assert list(sample.ids) == reference(model, row.prompt_ids, size)
 

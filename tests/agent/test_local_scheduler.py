@@ -24,7 +24,7 @@ from tooln1_agent.engines.local.scheduler import Limits, Request, Scheduler
 from tooln1_agent.errors import ConfigError, EngineBusy, EngineError
 from tooln1_agent.messages import Sampling
 
-NO_END = -1
+NO_END = ()
 LONGEST = 24
 SYSTEM = tuple(range(2, 42))
 """What many prompts begin with: longer than what is worth sharing."""
@@ -139,7 +139,7 @@ def model(request: pytest.FixtureRequest, world: World) -> AdaptedModel:
 def scheduler(world: World) -> Callable[..., Scheduler]:
     def make(model: AdaptedModel | None = None, **limits: int) -> Scheduler:
         model = model or world.model()
-        return Scheduler(model, end_id=NO_END, limits=Limits(**limits), seed=0)
+        return Scheduler(model, end_ids=NO_END, limits=Limits(**limits), seed=0)
 
     return make
 
@@ -209,7 +209,7 @@ LIMITS = st.builds(
 def test_any_mix_and_order_gets_what_each_would_get_alone(
     world: World, model: AdaptedModel, visits: list[Visit], limits: Limits
 ) -> None:
-    scheduler = Scheduler(model, end_id=NO_END, limits=limits, seed=0)
+    scheduler = Scheduler(model, end_ids=NO_END, limits=limits, seed=0)
     asked: dict[int, tuple[Ear, Request]] = {}
     for tick in range(2000):
         for number, visit in enumerate(visits):

@@ -53,7 +53,7 @@ class Seed:
             samples = sample_rows(
                 self.model,
                 [Wanted(prompts[i], sampling) for i in chosen],
-                end_id=self.codec.end_id,
+                end_ids=self.codec.end_ids,
                 generator=generator,
             )
             for i, sample in zip(chosen, samples, strict=True):
