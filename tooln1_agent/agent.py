@@ -157,6 +157,9 @@ class Agent(Generic[Deps]):
     ) -> AsyncGenerator[RunEvent, None]:
         """Do as `run`, and yield what happens; the `RunResult` comes last.
 
+        Pieces of text and of calls come as the model writes them (`tooln1_agent.reply_events`);
+        what they say of a turn is provisional until its `TurnFinished`.
+
         To stop early, close the generator (`contextlib.aclosing`): the run is then cancelled.
         """
         if not (self._deps_type is None or deps is None or isinstance(deps, self._deps_type)):

@@ -1,4 +1,4 @@
-"""The JSON between the call tags: where it ends, and what calls it holds.
+"""The JSON between the call tags: what calls it holds, and what is wrong with it.
 
 Nothing here raises on any text: what is wrong is a named fault.
 """
@@ -11,69 +11,9 @@ from typing import Any, NoReturn
 
 from tool_registry.calls import ToolCall
 from tooln1_agent.faults import Fault
+from tooln1_agent.json_scan import MAX_DEPTH
 
-MAX_DEPTH = 64
 MAX_INT_DIGITS = 400
-
-_OUTSIDE = re.compile(r'["\[\]{}<]')
-_INSIDE = re.compile(r'["\\]')
-
-
-class JsonScan:
-    """Finds the end of one JSON value in text that arrives in pieces, without decoding it.
-
-    A value that is not a list, object or string ends before the next `<`.
-    """
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._depth = 0
-        self._in_string = False
-        self._escaped = False
-        self.too_deep = False
-
-    def text(self) -> str:
-        return "".join(self._parts)
-
-    def feed(self, chunk: str) -> str | None:
-        """Take a piece; return what follows the value, or None while it has not ended."""
-        pos = 0
-        if self._escaped and chunk:
-            self._escaped, pos = False, 1
-        while True:
-            match = (_INSIDE if self._in_string else _OUTSIDE).search(chunk, pos)
-            if match is None:
-                self._parts.append(chunk)
-                return None
-            pos = match.end()
-            mark = match.group()
-            if self._in_string:
-                if mark == "\\":
-                    self._escaped = pos == len(chunk)
-                    pos += 1
-                else:
-                    self._in_string = False
-                    if self._depth == 0:
-                        return self._end(chunk, pos)
-            elif mark == '"':
-                self._in_string = True
-            elif mark == "<":
-                if self._depth == 0:
-                    return self._end(chunk, pos - 1)
-            elif self._bracket(mark):
-                return self._end(chunk, pos)
-            elif self.too_deep:
-                return None
-
-    def _bracket(self, mark: str) -> bool:
-        """Count a bracket; True when it ends the value."""
-        self._depth += 1 if mark in "[{" else -1
-        self.too_deep = self._depth > MAX_DEPTH
-        return self._depth <= 0
-
-    def _end(self, chunk: str, pos: int) -> str:
-        self._parts.append(chunk[:pos])
-        return chunk[pos:]
 
 
 class _FaultError(Exception):
@@ -113,18 +53,32 @@ _DECODER = json.JSONDecoder(
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
-def read_calls(text: str) -> tuple[tuple[ToolCall, ...], list[Fault]]:
-    """Decode the list between the call tags into calls; on a fault no call or all of them."""
+def _decode(text: str) -> Any:
     try:
         value = _DECODER.decode(text)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise _FaultError("lone_surrogate") from error
+    except json.JSONDecodeError as error:
+        raise _FaultError("bad_json") from error
+    return value
+
+
+def read_part(text: str) -> Any:
+    """Decode a string or an object of the list; None if it has any fault."""
+    try:
+        return _decode(text)
+    except _FaultError:
+        return None
+
+
+def read_calls(text: str) -> tuple[tuple[ToolCall, ...], list[Fault]]:
+    """Decode the list between the call tags into calls; on a fault no call or all of them."""
+    try:
+        value = _decode(text)
     except _FaultError as error:
         return (), [error.fault]
-    except UnicodeEncodeError:
-        return (), ["lone_surrogate"]
-    except json.JSONDecodeError:
-        return (), ["bad_json"]
     faults: list[Fault] = []
     if not isinstance(value, list):
         faults.append("not_a_list")
@@ -135,7 +89,8 @@ def read_calls(text: str) -> tuple[tuple[ToolCall, ...], list[Fault]]:
 
 
 _QUICK = json.JSONDecoder(object_pairs_hook=_pairs, parse_float=_float, parse_constant=_constant)
-_MANY_DIGITS = re.compile(rf"\d{{{MAX_INT_DIGITS + 1}}}")
+# Only where a run of digits begins: else each run would be gone over once for each of its digits.
+_MANY_DIGITS = re.compile(rf"\d(?<!\d\d)\d{{{MAX_INT_DIGITS}}}")
 
 
 def read_faultless(text: str, start: int) -> tuple[tuple[ToolCall, ...], int] | None:

@@ -10,7 +10,14 @@ from tooln1_agent.engines.base import Engine, ModelRequest
 from tooln1_agent.errors import EngineError
 from tooln1_agent.ids import new_id
 from tooln1_agent.messages import Completion
-from tooln1_agent.parsing import AnswerDelta, CallFinished, Event, Reply, StreamParser
+from tooln1_agent.parsing import Reply, StreamParser
+from tooln1_agent.reply_events import (
+    AnswerDelta,
+    CallFinished,
+    CallStarted,
+    CallsWithdrawn,
+    Event,
+)
 from tooln1_agent.transcript import Turn, with_call_ids
 from tooln1_agent.verdict import complaint_about, verdict
 
@@ -25,10 +32,13 @@ class Said(NamedTuple):
 async def ask(engine: Engine, request: ModelRequest) -> AsyncGenerator[Event | Said, None]:
     """Yield the events of one model call as they come, but for the last ones; then `Said`.
 
-    Calls come last in a reply, so they are always among the events held back.
+    What is held back is the end of the answer, or of the last call's arguments and all after it,
+    so nobody has either whole before the turn is recorded. Calls that were begun and do not stand
+    are withdrawn.
     """
     parser, completion = StreamParser(), None
     held: list[Event] = []
+    ids: list[str] = []  # of the calls that were begun, each minted once
     streamed = 0  # characters of the answer
     async with aclosing(engine.stream(request)) as pieces:
         async for piece in pieces:
@@ -36,15 +46,18 @@ async def ask(engine: Engine, request: ModelRequest) -> AsyncGenerator[Event | S
                 completion = piece
                 break
             if fresh := tuple(parser.feed(piece)):
-                for event in held:
-                    yield event
-                held = [_with_id(event) for event in fresh]
+                if not all(isinstance(event, CallFinished) for event in fresh):
+                    for event in held:
+                        yield event
+                    held = []
+                held += [_with_id(event, ids) for event in fresh]
                 streamed += sum(len(e.text) for e in fresh if isinstance(e, AnswerDelta))
     if completion is None:
         raise EngineError("the engine ended its stream without a completion; this is a bug in it")
     reply = parser.close()
-    ids = tuple(event.call.id for event in held if isinstance(event, CallFinished))
-    reply = with_call_ids(reply, ids)
+    if ids and not reply.calls:  # the text ended inside the list
+        held.append(_with_id(CallsWithdrawn(), ids))
+    reply = with_call_ids(reply, tuple(ids))
     if rest := (reply.answer or "")[streamed:]:
         held.append(AnswerDelta(rest))
     yield Said(_turn(completion, reply), tuple(held))
@@ -58,7 +71,15 @@ def _turn(completion: Completion, reply: Reply) -> Turn:
     )
 
 
-def _with_id(event: Event) -> Event:
-    if not isinstance(event, CallFinished):
-        return event
-    return event._replace(call=event.call.model_copy(update={"id": new_id("call")}))
+def _with_id(event: Event, ids: list[str]) -> Event:
+    """Return the event with the id of its call; mint that when the call begins."""
+    match event:
+        case CallStarted():
+            ids.append(new_id("call"))
+            return event._replace(id=ids[event.position])
+        case CallFinished():
+            call = event.call.model_copy(update={"id": ids[event.position]})
+            return event._replace(call=call)
+        case CallsWithdrawn():
+            ids.clear()
+    return event

@@ -14,13 +14,16 @@ read by a shortcut that gives way to it at the first sign of anything else.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from tool_registry.calls import ToolCall
-from tooln1_agent.call_list import JsonScan, read_calls, read_faultless
+from tooln1_agent.call_list import read_faultless
+from tooln1_agent.call_stream import CallStream
 from tooln1_agent.faults import Fault
+from tooln1_agent.reply_events import AnswerDelta, Event, ThoughtDelta
+from tooln1_agent.trimmed import Trimmed
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
@@ -46,29 +49,6 @@ class Reply(BaseModel):
     faults: tuple[Fault, ...] = ()
 
 
-class ThoughtDelta(NamedTuple):
-    """More of the thought."""
-
-    text: str
-
-
-class AnswerDelta(NamedTuple):
-    """More of the plain answer."""
-
-    text: str
-
-
-class CallFinished(NamedTuple):
-    """A call of the list, complete."""
-
-    position: int
-    """Its place in the list, from 0."""
-    call: ToolCall
-
-
-Event = ThoughtDelta | AnswerDelta | CallFinished
-
-
 def parse(text: str) -> Reply:
     """Parse a whole completion. Never raises."""
     reply = _faultless_calls(text)
@@ -82,7 +62,8 @@ def parse(text: str) -> Reply:
 class StreamParser:
     """Parses a completion as it arrives; for any cutting into chunks the Reply is the same.
 
-    Work is linear in the length of the text, memory at most `max_chars` characters.
+    Events of calls are provisional (`tooln1_agent.reply_events`): the Reply alone says what stands.
+    Work is linear in the length of the text, and so is memory, up to `max_chars` characters.
     """
 
     def __init__(self, *, max_chars: int = MAX_CHARS) -> None:
@@ -90,14 +71,14 @@ class StreamParser:
         self._state = self._start
         self._buffer = ""
         self._faults: set[Fault] = set()
-        self._think = _Trimmed()
-        self._answer: _Trimmed | None = None
+        self._think = Trimmed()
+        self._answer: Trimmed | None = None
         self._calls: tuple[ToolCall, ...] = ()
-        self._json = JsonScan()
+        self._list = CallStream()
         self._events: list[Event] = []
 
     def feed(self, chunk: str) -> list[Event]:
-        """Take the next characters; return what became certain."""
+        """Take the next characters; return what they tell."""
         if len(chunk) > self._left:
             chunk = chunk[: self._left]
             self._fault("too_long")
@@ -116,7 +97,7 @@ class StreamParser:
             if state == self._start:
                 self._fault("missing_think")
             self._state = self._in_answer
-            self._answer = _Trimmed()
+            self._answer = Trimmed()
             self._in_answer()
         elif state == self._in_think:
             self._think.add(self._buffer)
@@ -176,7 +157,7 @@ class StreamParser:
         if opened:
             self._state = self._in_json
         else:
-            self._answer = _Trimmed()
+            self._answer = Trimmed()
             self._state = self._in_answer
         return True
 
@@ -187,18 +168,17 @@ class StreamParser:
         return False
 
     def _in_json(self) -> bool:
-        rest = self._json.feed(self._buffer)
+        rest, events = self._list.feed(self._buffer)
         self._buffer = ""
-        if self._json.too_deep:
+        self._events += events
+        if self._list.too_deep:
             self._fault("too_deep")
             self._state = self._drop
             return True
         if rest is None:
             return False
-        self._calls, faults = read_calls(self._json.text())
-        for fault in faults:
-            self._fault(fault)
-        self._events += [CallFinished(i, call) for i, call in enumerate(self._calls)]
+        self._calls, faults = self._list.result()
+        self._faults.update(faults)
         self._buffer = rest
         self._state = self._after_json
         return True
@@ -239,32 +219,6 @@ class StreamParser:
     def _emit_thought(self, text: str) -> None:
         if delta := self._think.add(text):
             self._events.append(ThoughtDelta(delta))
-
-
-class _Trimmed:
-    """Text that grows, trimmed at both ends: trailing white space waits for what follows."""
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._space: list[str] = []
-
-    def add(self, text: str) -> str:
-        """Append; return what is now certain to stand."""
-        body = text.rstrip()
-        if not self._parts:
-            body = body.lstrip()
-        if not body:
-            if self._parts:
-                self._space.append(text)
-            return ""
-        delta = "".join(self._space) + body
-        self._space = [text[len(text.rstrip()) :]]
-        self._parts.append(delta)
-        return delta
-
-    @property
-    def text(self) -> str:
-        return "".join(self._parts)
 
 
 def _partial_tag(text: str, tag: str) -> int:

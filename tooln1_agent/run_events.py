@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tool_registry.calls import ToolResult
 from tooln1_agent.messages import Message, Usage
-from tooln1_agent.parsing import Event
+from tooln1_agent.reply_events import Event
 from tooln1_agent.transcript import Interaction, Stop, Turn, prompt_of_turn
 
 
@@ -45,4 +45,5 @@ class RunResult:
 
 
 RunEvent = Event | TurnFinished | ToolsFinished | RunResult
-"""`ThoughtDelta`, `AnswerDelta` and `CallFinished` are the parser's; calls carry their ids."""
+"""The pieces of text and of calls are those of `tooln1_agent.reply_events`; calls carry their ids.
+What they say is provisional until the `TurnFinished` of their turn."""

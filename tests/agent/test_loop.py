@@ -13,8 +13,9 @@ from tooln1_agent.errors import ContextTooLong
 from tooln1_agent.limits import Limits
 from tooln1_agent.loop import new_interaction, one_turn, run_interaction
 from tooln1_agent.messages import Message, Sampling
-from tooln1_agent.parsing import AnswerDelta, CallFinished, ThoughtDelta, parse
+from tooln1_agent.parsing import parse
 from tooln1_agent.replay.store import ReplayStore
+from tooln1_agent.reply_events import AnswerDelta, CallFinished, ThoughtDelta
 from tooln1_agent.run_events import RunResult, ToolsFinished, TurnFinished
 from tooln1_agent.transcript import prompt_of_turn
 

@@ -90,26 +90,6 @@ def test_client_mode_hands_calls_over_and_links_the_results(served: tuple[Kit, O
     assert one.messages[0].role == "user"  # the agent's instructions belong to its own tools
 
 
-def test_client_mode_streams_one_delta_a_call() -> None:
-    two_calls = (
-        '<think>both</think><tool_call>[{"name": "weather", "arguments": {"city": "Rome"}}, '
-        '{"name": "weather", "arguments": {"city": "Oslo </tool_call>"}}]</tool_call>'
-    )
-    made = kit([two_calls])
-    with made.on_socket() as address, OpenAI(base_url=f"{address}/v1", api_key="none") as client:
-        stream = client.chat.completions.create(
-            model="helper", messages=ASKED, tools=[WEATHER_TOOL], stream=True
-        )
-        chunks = list(stream)
-    deltas = [d for chunk in chunks for d in chunk.choices[0].delta.tool_calls or ()]
-    assert [d.index for d in deltas] == [0, 1]
-    cities = [json.loads(d.function.arguments)["city"] for d in deltas]
-    assert cities == ["Rome", "Oslo </tool_call>"]
-    assert chunks[-1].choices[0].finish_reason == "tool_calls"
-    kept = made.store.interaction(chunks[0].id)
-    assert [call.id for call in kept.turns[0].reply.calls] == [d.id for d in deltas]
-
-
 def test_the_streaming_helper_of_the_client_understands_the_calls(
     served: tuple[Kit, OpenAI],
 ) -> None:

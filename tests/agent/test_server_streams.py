@@ -13,7 +13,7 @@ from tests.agent.served import CALL_WEATHER, CHAT, WEATHER_TOOL, Kit, body, kit,
 from tooln1_agent.engines.base import EngineInfo, ModelRequest
 from tooln1_agent.engines.scripted import ScriptedEngine
 from tooln1_agent.messages import Completion
-from tooln1_agent.prompt import PROMPT_VERSION
+from tooln1_agent.renderers.tooln1 import TOOLN1
 
 
 class Endless(ScriptedEngine):
@@ -92,9 +92,12 @@ async def test_the_turn_is_recorded_before_the_stream_ends() -> None:
         client._transport = httpx.ASGITransport(app=watched)
         response = await client.post(CHAT, json=body(stream=True, tools=[WEATHER_TOOL]))
     assert response.status_code == 200
-    telling = [turns for text, turns in turns_when_heard if "tool_calls" in text or "DONE" in text]
-    assert telling
-    assert set(telling) == {1}
+    pieces = [turns for text, turns in turns_when_heard if '"arguments":"' in text]
+    assert pieces[0] == 0  # they go out while the model writes, all but the last
+    assert pieces[-1] == 1
+    told = '"finish_reason":"tool_calls"', "DONE"
+    closing = [turns for text, turns in turns_when_heard if any(sign in text for sign in told)]
+    assert closing == [1, 1]
 
 
 async def test_readiness_follows_the_engine() -> None:
@@ -105,7 +108,7 @@ async def test_readiness_follows_the_engine() -> None:
     assert ready.status_code == 200
     assert ready.json()["ready"] is True
     assert made.engine.info == EngineInfo(
-        capability="text", base_model="scripted", prompt_version=PROMPT_VERSION
+        capability="text", base_model="scripted", prompt_version=TOOLN1.version
     )
 
 

@@ -15,9 +15,10 @@ from fastapi.responses import JSONResponse, Response
 
 from tooln1_agent.loop import new_interaction, one_turn, run_interaction
 from tooln1_agent.run_events import RunEvent, RunResult
-from tooln1_agent.server.answers import ChunkWriter, Head, completion_body
+from tooln1_agent.server.answers import Head, completion_body
 from tooln1_agent.server.auth import Principal
 from tooln1_agent.server.bodies import read_json
+from tooln1_agent.server.chunks import ChunkWriter
 from tooln1_agent.server.episodes import episode_of
 from tooln1_agent.server.intake import ChatOrder, read_order
 from tooln1_agent.server.problems import ApiError, as_api_error
