@@ -15,7 +15,7 @@ from trainer.config import GrpoConfig
 from trainer.metrics import StepMetrics
 from trainer.source import Found
 
-NO_TOOL = "(no call)"
+NO_TOOL, ANY_TOOL = "(no call)", "(any tool)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,8 @@ def _flat_share(right: int, count: int, group_size: int) -> float:
 
 
 def _tool_of(example: Example) -> str:
-    return ", ".join(sorted(called_tools(example.target))) or NO_TOOL
+    named = ", ".join(sorted(called_tools(example.target)))
+    return named or (ANY_TOOL if example.is_call else NO_TOOL)
 
 
 def _counts(counted: dict[str, int]) -> str:

@@ -181,15 +181,16 @@ def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) ->
 
 
 def _check_fits(job: Job, run: Run) -> None:
-    """Refuse to go on with a run that began with another model, or needs an agent."""
+    """Refuse to go on with a run that began with another model, or needs other rules."""
     if run.manifest.base_model != job.base_model:
         raise CheckpointError(
             f"run {run.manifest.name!r} trains base model {run.manifest.base_model!r}, but "
             f"--model {job.model!r} is {job.base_model!r}; give the model that it began with"
         )
-    if job.agent is None and any(isinstance(e.target, Verify) for e in run.examples()):
+    wanted = {e.target.rule for e in run.examples() if isinstance(e.target, Verify)}
+    if missing := wanted - set(job.agent.rules if job.agent else ()):
         raise CheckpointError(
-            f"run {run.manifest.name!r} learns from `verify` targets, whose calls have to be run; "
+            f"run {run.manifest.name!r} learns from targets that the rule {min(missing)!r} judges; "
             "give the agent that it began with (--agent)"
         )
 

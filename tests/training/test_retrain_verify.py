@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,7 +101,7 @@ def test_with_an_agent_they_are_learned_and_judged(paths: Path, tiny_agent_dir: 
     flags = ("--model", tiny_agent_dir, "--agent", paths / "lamp.py:agent")
     plan = retrain(paths, *flags, "--plan")
     assert plan.returncode == 0, plan.stderr
-    assert "held out for the gate" in plan.stdout
+    assert re.search(r"by tool: \(any tool\) \d+", plan.stdout)
     small = ("--prompts-per-step", "4", "--max-tokens", "16", "--learning-rate", "3e-3")
     done = retrain(paths, *flags, *small, "--steps", "12")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -108,5 +109,15 @@ def test_with_an_agent_they_are_learned_and_judged(paths: Path, tiny_agent_dir: 
     report = GateReport.model_validate_json((adapter.path / "gate.json").read_text())
     assert report.n > 0
     assert report.overall.candidate_right > 0
+    assert "'lamp_is' judges" in _resumed_without_its_agent(paths, tiny_agent_dir)
     said = done.stdout.split("mean reward of the rollouts ")[1].split()
     assert float(said[2].rstrip(";")) > float(said[0])
+
+
+def _resumed_without_its_agent(paths: Path, model: Path) -> str:
+    """Mark the run as unfinished and try to go on with it; return what is said."""
+    (run,) = (paths / "out" / "runs").glob("*/run.json")
+    run.write_text(run.read_text().replace('"finished": true', '"finished": false'))
+    done = retrain(paths, "--model", model, "--resume")
+    assert done.returncode == 2
+    return done.stderr

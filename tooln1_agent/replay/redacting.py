@@ -64,7 +64,7 @@ def _changed_messages(
     """Return new bodies by message, and the messages that stand in or after a changed one."""
     changed: dict[int, str] = {}
     moved: set[int] = set()
-    # A message is written after its parent, so its id is larger.
+    # A message is written after its parent, so its id is larger; merging keeps the smaller one.
     for number, parent, body in db.execute("SELECT id, parent, body FROM messages ORDER BY id"):
         message = read_message(body)
         redacted = redactor.message(message)
