@@ -10,6 +10,7 @@ from tooln1_agent.engines.base import ModelRequest, complete
 from tooln1_agent.engines.http import HttpEngine
 from tooln1_agent.errors import AdapterError, ConfigError, EngineBusy, EngineDown, EngineError
 from tooln1_agent.messages import Completion, Message, Sampling, Usage
+from tooln1_agent.parsing import StreamParser, parse
 
 ASK = ModelRequest((Message(role="user", content="hi"),), ())
 
@@ -43,6 +44,46 @@ async def test_a_streamed_reply_comes_in_pieces_and_then_whole():
 async def test_line_ends_inside_a_text_do_not_break_the_stream():
     text = "one\u2028two\x85three\r\nfour"
     engine = engine_for(lambda _: sse(delta(text, "stop")))
+    assert (await complete(engine, ASK)).text == text
+
+
+REPLY = '<think>é日</think><tool_call>[{"name": "f", "arguments": {"x": "日本😀"}}]</tool_call>'
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+async def test_a_reply_is_read_the_same_wherever_its_bytes_are_cut(size):
+    whole = sse(*map(delta, REPLY), delta("", "stop")).content
+
+    async def pieces():
+        for start in range(0, len(whole), size):
+            yield whole[start : start + size]
+
+    headers = {"Content-Type": "text/event-stream"}
+    engine = engine_for(lambda _: httpx.Response(200, headers=headers, content=pieces()))
+    parser = StreamParser()
+    async for piece in engine.stream(ASK):
+        if isinstance(piece, str):
+            parser.feed(piece)
+    assert parser.close() == parse(REPLY)
+    assert parse(REPLY).calls
+
+
+@pytest.mark.parametrize(
+    ("contents", "text"),
+    [
+        (["a\ud83d", "\ude00b"], "a😀b"),
+        (["\ud83d", "", "\ude00"], "😀"),
+        (["a\ud83d", "b"], "a\ufffdb"),
+        (["a\ud83d"], "a\ufffd"),
+        (["\ude00"], "\ufffd"),
+    ],
+)
+async def test_halves_of_a_character_are_joined_and_what_is_no_text_is_marked(contents, text):
+    events = [json.dumps(delta(content)) for content in contents]
+    events.append(json.dumps(delta("", "stop")))
+    body = "".join(f"data: {event}\n\n" for event in events)
+    headers = {"Content-Type": "text/event-stream"}
+    engine = engine_for(lambda _: httpx.Response(200, headers=headers, content=body))
     assert (await complete(engine, ASK)).text == text
 
 

@@ -29,6 +29,7 @@ from tooln1_agent.errors import (
     ModelNotFound,
 )
 from tooln1_agent.messages import Completion, Message, Sampling
+from tooln1_agent.parsing import StreamParser, parse
 from tooln1_agent.prompt import Segment
 
 
@@ -385,6 +386,30 @@ def test_text_grows_by_whole_characters_only(text):
     assert whole == text
     assert "".join(pieces) + rest == text
     assert all(piece in text for piece in pieces)
+
+
+@pytest.mark.parametrize("text", ["é日😀", '[{"name": "é", "arguments": {"x": "日😀"}}]'])
+def test_a_reply_is_read_the_same_from_tokens_that_are_parts_of_characters(text):
+    reply = f"<think>日</think><tool_call>{text}</tool_call>"
+    codec = Codec(byte_tokenizer().to_str())
+    stream, parser = TextStream(codec), StreamParser()
+    for token in codec.encode([Segment(reply, trusted=False)]):
+        parser.feed(stream.push(token))
+    parser.feed(stream.end()[0])
+    assert parser.close() == parse(reply)
+
+
+def test_a_stop_string_is_found_across_pieces_and_never_released():
+    codec = Codec(byte_tokenizer().to_str())
+    stream = TextStream(codec, stop=("cde", "x"))
+    released = ""
+    for token in codec.encode([Segment("abcd cd cdef", trusted=False)]):
+        released += stream.push(token)
+        assert released == "abcd cd "[: len(released)]
+        if stream.stopped:
+            break
+    assert stream.stopped
+    assert released + stream.end()[0] == stream.end()[1] == "abcd cd "
 
 
 def test_bytes_that_are_no_text_are_released_at_the_end():

@@ -6,6 +6,7 @@ server's `tools` field and tool parsers stay out of it.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class HttpEngine:
         if request.adapter is not None:
             raise self._no_adapters(request.adapter)
         texts: list[str] = []
+        joiner = codecs.getincrementaldecoder("utf-16-le")("replace")
         finish_reason: str | None = None
         usage = Usage()
         body = _body(request, self._info.base_model)
@@ -57,7 +59,9 @@ class HttpEngine:
                 for choice in event.get("choices") or ():
                     finish_reason = choice.get("finish_reason") or finish_reason
                     said = choice.get("delta") or choice.get("message") or {}
-                    if text := said.get("content"):
+                    # JSON may hold half a character: its other half comes next, or it is no text.
+                    halves = (said.get("content") or "").encode("utf-16-le", "surrogatepass")
+                    if text := joiner.decode(halves, final=bool(choice.get("finish_reason"))):
                         texts.append(text)
                         yield text
         if finish_reason is None:

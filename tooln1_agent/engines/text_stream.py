@@ -21,9 +21,9 @@ class TextStream:
         self._held_chars = max((len(text) - 1 for text in stop), default=0)
         self._ids: list[int] = []
         self._from = 0  # the decoding window begins here, one piece before what is new
-        self._known = 0  # ids whose text is in self._text
-        self._text = ""
-        self._released = 0
+        self._known = 0  # ids whose text was released or is held
+        self._held = ""  # decoded and not released: it may be the beginning of a stop string
+        self._released = 0  # characters
         self.stopped = False
         """Whether a stop string has ended the text."""
 
@@ -36,23 +36,20 @@ class TextStream:
         now = self._codec.decode(self._ids[self._from :])
         if now.endswith(_UNFINISHED) or len(now) <= len(before):
             return ""
-        self._text += now[len(before) :]
         self._from, self._known = self._known, len(self._ids)
-        self._text = self._cut(self._text)
-        until = len(self._text) - (0 if self.stopped else self._held_chars)
-        return self._release(until)
+        text = self._cut(self._held + now[len(before) :], start=0)
+        certain = max(len(text) - (0 if self.stopped else self._held_chars), 0)
+        self._released += certain
+        self._held = text[certain:]
+        return text[:certain]
 
     def end(self) -> tuple[str, str]:
         """Return the text that is left to be released, and the whole text."""
-        self._text = self._cut(self._codec.decode(self._ids))
-        return self._release(len(self._text)), self._text
+        text = self._cut(self._codec.decode(self._ids), start=self._released)
+        return text[self._released :], text
 
-    def _cut(self, text: str) -> str:
-        found = [place for stop in self._stop if (place := text.find(stop, self._released)) >= 0]
+    def _cut(self, text: str, *, start: int) -> str:
+        """End the text before the first stop string from `start` on."""
+        found = [place for stop in self._stop if (place := text.find(stop, start)) >= 0]
         self.stopped = bool(found)
         return text[: min(found)] if found else text
-
-    def _release(self, until: int) -> str:
-        piece = self._text[self._released : until]
-        self._released = max(until, self._released)
-        return piece

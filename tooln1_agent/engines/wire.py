@@ -154,12 +154,14 @@ def _retry_after_s(response: httpx.Response) -> float:
 
 async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
     """Split at line feeds alone: text may hold other line ends, which httpx would split at."""
-    buffer = b""
+    parts: list[bytes] = []
     async for chunk in response.aiter_bytes():
-        *lines, buffer = (buffer + chunk).split(b"\n")
-        for line in lines:
-            yield line
-    yield buffer
+        first, *begun = chunk.split(b"\n")
+        parts.append(first)
+        for part in begun:
+            yield b"".join(parts)
+            parts = [part]
+    yield b"".join(parts)
 
 
 def _read(data: bytes) -> dict[str, Any]:
