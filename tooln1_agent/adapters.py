@@ -111,7 +111,8 @@ class AdapterStore:
             raise AdapterError(
                 f"adapter {adapter.version!r} was trained on prompts of version "
                 f"{adapter.prompt_version!r}, but {prompt_version!r} are written here, on which "
-                "it was never tested; serve it as it was trained, or train anew with --from base"
+                "it was never tested; let the model's directory name the renderer that it was "
+                "trained with (docs/prompts.md), or train anew with --from base"
             )
 
     def add(

@@ -77,9 +77,8 @@ class Codec:
                 f"no tokenizer.json in {str(model_dir)!r}; expected a model directory in the "
                 "Hugging Face layout (config.json, tokenizer.json, *.safetensors)"
             )
-        config = path.with_name("tokenizer_config.json")
-        told = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-        return cls(path.read_text(encoding="utf-8"), renderer=told.get(MARK))
+        name = _named_renderer(path.with_name("tokenizer_config.json"))
+        return cls(path.read_text(encoding="utf-8"), renderer=name)
 
     @property
     def end_id(self) -> int:
@@ -126,3 +125,14 @@ class Codec:
         if not token["normalized"] or normalizer is None:
             return True
         return bool(normalizer.normalize_str(token["content"]) == token["content"])
+
+
+def _named_renderer(config: Path) -> str | None:
+    """Return what a tokenizer_config.json names as the renderer; there need not be any."""
+    if not config.is_file():
+        return None
+    try:
+        told = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelNotFound(f"{str(config)!r} is not JSON ({error}); mend or remove it") from error
+    return told.get(MARK) if isinstance(told, dict) else None

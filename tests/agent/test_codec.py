@@ -41,8 +41,20 @@ def test_a_model_directory_can_name_its_renderer(tmp_path: Path) -> None:
     assert Codec.load(tmp_path).prompt_version == "hermes-1"
     (tmp_path / "tokenizer_config.json").write_text('{"tooln1_renderer": "tooln1"}')
     assert Codec.load(tmp_path).prompt_version == "tooln1-chatml-1"
-    (tmp_path / "tokenizer_config.json").write_text('{"tooln1_renderer": "hermès"}')
-    with pytest.raises(ConfigError, match=r"no renderer 'hermès'.*tokenizer_config.*llama"):
+
+
+@pytest.mark.parametrize("name", ["hermès", ["hermes"], 1])
+def test_a_renderer_that_does_not_exist_is_refused(tmp_path: Path, name: Any) -> None:
+    (tmp_path / "tokenizer.json").write_text(tokenizer_json("hermes"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tooln1_renderer": name}))
+    with pytest.raises(ConfigError, match=r"no renderer .*tokenizer_config.*llama"):
+        Codec.load(tmp_path)
+
+
+def test_a_tokenizer_config_that_is_no_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(tokenizer_json("hermes"))
+    (tmp_path / "tokenizer_config.json").write_text("{")
+    with pytest.raises(ModelNotFound, match=r"tokenizer_config.json' is not JSON"):
         Codec.load(tmp_path)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,6 +161,24 @@ def test_a_prompt_decodes_to_its_text(family: str, roles: list[Role], texts: lis
 def as_kept(text: str) -> str:
     """Drop what a tokenizer need not keep: composed forms, and where SentencePiece puts spaces."""
     return unicodedata.normalize("NFC", text.replace("▁", "").replace(" ", ""))
+
+
+@pytest.mark.parametrize("name", RENDERERS)
+def test_the_docs_show_what_is_rendered(name: str) -> None:
+    cities = [ToolCall(name="weather", arguments={"city": city}) for city in ("Rome", "Oslo")]
+    messages = [
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="Rome and Oslo?"),
+        Message(role="assistant", tool_calls=tuple(cities)),
+        Message(role="tool", content="sunny"),
+        Message(role="tool", content="snow"),
+    ]
+    text = text_of(RENDERERS[name].render(messages, [ToolSpec(name="weather")]))
+    shown = re.sub(r"Be brief\..*in plain text\.", "(system text)", text, flags=re.S)
+    page = (Path(__file__).parents[2] / "docs/prompts.md").read_text(encoding="utf-8")
+    block = re.search(rf"^`{name}`: .*?^```text\n(.*?)\n```$", page, flags=re.M | re.S)
+    assert block is not None
+    assert block[1] == shown
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral-bpe", "mistral-legacy", "mistral-unigram"])

@@ -48,7 +48,7 @@ def choose_renderer(added: AbstractSet[str], *, name: str | None = None) -> Rend
 
 
 def _named(name: str, added: AbstractSet[str]) -> Renderer:
-    if name not in RENDERERS:
+    if name not in list(RENDERERS):
         raise ConfigError(
             f"there is no renderer {name!r}; {MARK} in tokenizer_config.json may be one of: "
             f"{_known()}"
