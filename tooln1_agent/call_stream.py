@@ -27,7 +27,6 @@ from tooln1_agent.reply_events import (
 _NOTHING = re.compile(r"[ \t\n\r]*")
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
-_Step = Callable[[str, int, int], bool]
 _LONGEST_KEY = len('"arguments"') * len("\\u0061")
 
 
@@ -44,7 +43,7 @@ class CallStream:
         self._has_begun = False  # whether an event has told of a call
         self._is_calls = True  # while it can still be a list of calls
         self._level = 1  # brackets around a call: 0 where there is no list
-        self._step: _Step = self._first_mark
+        self._step: Callable[[str, int, int], bool] = self._first_mark
         self._seen = 0  # where the last mark ended
         self._forget_call()
 
@@ -73,7 +72,7 @@ class CallStream:
         self._arguments: dict[str, Any] | None = None
         self._arguments_at: int | None = None
         self._arguments_end: int | None = None
-        self._told = 0  # up to where
+        self._told = 0  # where the next delta of the arguments begins
 
     def _mark(self, mark: str, start: int, end: int, depth: int) -> None:
         if self._is_calls and depth <= self._level + 1:
@@ -91,7 +90,7 @@ class CallStream:
         """Tell whether just that stands between the last mark and `start`."""
         return between.fullmatch(self._scan.text(self._seen, start)) is not None
 
-    # Each step takes the next mark and tells whether it fits; it says which step is next.
+    # Each step takes the next mark, sets the step after it, and tells whether the mark fits.
 
     def _first_mark(self, mark: str, start: int, end: int) -> bool:
         self._level = 1 if mark == "[" else 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tooln1_agent.engines.base import EngineInfo, ModelRequest
-from tooln1_agent.engines.chat_format import chat_messages
+from tooln1_agent.engines.chat_format import PROMPT_VERSION, chat_messages
 from tooln1_agent.engines.wire import Wire, events, usage_of
 from tooln1_agent.errors import AdapterError, ConfigError, EngineDown
 from tooln1_agent.messages import Completion, Usage
@@ -39,7 +39,9 @@ class HttpEngine:
                 f"which model of {base_url!r}? Name it after a '#': {base_url}#MODEL-NAME"
             )
         self._wire = Wire(base_url, **options)
-        self._info = EngineInfo("chat", base_model=model, context_limit=context_limit)
+        self._info = EngineInfo(
+            "chat", base_model=model, prompt_version=PROMPT_VERSION, context_limit=context_limit
+        )
 
     @property
     def info(self) -> EngineInfo:
