@@ -1,23 +1,21 @@
-"""What live traffic teaches: label events, the target they add up to, and examples made of both.
+"""What live traffic teaches: label events, which source is stronger, and examples.
 
-Pure rules only: which label is stronger, what an accept or a reject does to a target, on which
-side of the split a conversation falls. The store keeps the events; this module reads them.
+Also on which side of the split a conversation falls. `effective` says what several labels add up
+to; the store keeps them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tool_registry.calls import ToolCall, canonical_json
+from tool_registry.calls import canonical_json
 from tool_registry.tool import ToolSpec
 from tooln1_agent.instants import Instant
 from tooln1_agent.messages import Message
-from tooln1_agent.parsing import Reply
 from tooln1_agent.targets import (
     AnyCall,
     Exact,
@@ -36,7 +34,6 @@ __all__ = [
     "Exact",
     "Example",
     "LabelEvent",
-    "Labelled",
     "NoCall",
     "Possible",
     "PossibleCall",
@@ -45,7 +42,6 @@ __all__ = [
     "Target",
     "Verify",
     "called_tools",
-    "effective_target",
     "example_id",
     "place_of",
     "split_at",
@@ -97,92 +93,6 @@ class LabelEvent(BaseModel):
         if self.renewed and self.verdict != "target":
             raise ValueError(f"verdict {self.verdict!r} renews no tools; a 'target' may")
         return self
-
-
-class Labelled(NamedTuple):
-    """The target that the events of one turn add up to, what it rests on, and since when."""
-
-    target: Target
-    source: Source
-    created_at: datetime
-    renewed: tuple[ToolSpec, ...] = ()
-    """Tools that the target was given for as they are now, not as the turn was offered them."""
-
-
-def effective_target(events: Iterable[LabelEvent], reply: Reply) -> Labelled | None:
-    """Reduce the label events of one turn to its target; None where nothing positive is left.
-
-    Of the given targets, and of the verdicts on what the turn did, the strongest source wins and
-    then the newest. An accept makes what the turn did the target, or another way beside a target
-    of at least its strength (a weak accept adds nothing to a stronger target). A reject takes what
-    the turn did out of a target that is weaker or older, and never becomes a target itself.
-    """
-    ordered = sorted(events, key=_weight)
-    best = next((e for e in reversed(ordered) if e.verdict == "target"), None)
-    verdict = next((e for e in reversed(ordered) if e.verdict != "target"), None)
-    own = _target_of(reply)
-    if verdict is None or own is None:
-        return None if best is None else _labelled(best.target, best)
-    if verdict.verdict == "accept":
-        return _accepted(own, verdict, best)
-    if best is None or best.target is None:
-        return None
-    if _weight(verdict) < _weight(best):
-        return _labelled(best.target, best)
-    return _labelled(_without(best.target, own), best)
-
-
-def _weight(event: LabelEvent) -> tuple[int, datetime]:
-    return STRENGTH[event.source], event.created_at
-
-
-def _labelled(target: Target | None, event: LabelEvent) -> Labelled | None:
-    if target is None:
-        return None
-    return Labelled(target, event.source, event.created_at, event.renewed)
-
-
-def _accepted(own: Target, accept: LabelEvent, best: LabelEvent | None) -> Labelled | None:
-    if best is None or best.target is None or STRENGTH[best.source] < STRENGTH[accept.source]:
-        return _labelled(own, accept)
-    if accept.source not in HOLDOUT_SOURCES:
-        return _labelled(best.target, best)
-    joined = _join(best.target, own)
-    since = max(best.created_at, accept.created_at)
-    return Labelled(joined, best.source, since, best.renewed)
-
-
-def _target_of(reply: Reply) -> Target | None:
-    """Return what a turn did as a target; nothing where its calls cannot be told."""
-    if reply.calls:
-        return Exact(alternatives=(_without_ids(reply.calls),))
-    return NoCall() if not reply.faults else None
-
-
-def _without_ids(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
-    return tuple(ToolCall(name=call.name, arguments=call.arguments) for call in calls)
-
-
-def _way_key(way: Sequence[ToolCall]) -> tuple[str, ...]:
-    return tuple(sorted(call.key() for call in way))
-
-
-def _join(target: Target, own: Target) -> Target:
-    if not (isinstance(target, Exact) and isinstance(own, Exact)):
-        return target
-    known = {_way_key(way) for way in target.alternatives}
-    added = tuple(way for way in own.alternatives if _way_key(way) not in known)
-    return Exact(alternatives=target.alternatives + added)
-
-
-def _without(target: Target, own: Target) -> Target | None:
-    if isinstance(target, NoCall) and isinstance(own, NoCall):
-        return None
-    if not (isinstance(target, Exact) and isinstance(own, Exact)):
-        return target
-    barred = {_way_key(way) for way in own.alternatives}
-    left = tuple(way for way in target.alternatives if _way_key(way) not in barred)
-    return Exact(alternatives=left) if left else None
 
 
 Split = Literal["train", "holdout"]

@@ -112,16 +112,22 @@ def test_labels_that_disagree_are_found_on_one_turn_and_between_turns(
     store.add_label(label(disputed, "reject", author="bob"))
     store.add_label(label(twins[0], [ROME]))
     store.add_label(label(twins[1], [OSLO]))
+    doubted = [served(store, turn(calling(ROME)), text="Weather on Mars?") for _ in range(2)]
+    store.add_label(label(doubted[0]))
+    store.add_label(label(doubted[1], "reject"))
+    ways = [served(store, turn(calling(way)), text="Weather?") for way in (ROME, OSLO)]
+    for way in ways:
+        store.add_label(label(way))
     found = json.loads(say("labels", "--conflicts", "--json"))
     by_id = {entry["interaction"]: entry for entry in found}
-    assert set(by_id) == {disputed.id, *(twin.id for twin in twins)}
+    assert set(by_id) == {disputed.id, *(twin.id for twin in (*twins, *doubted))}
     assert by_id[disputed.id]["disagree"] is True
     assert by_id[twins[0].id]["rivals"] == [{"interaction": twins[1].id, "turn": 0}]
     told = say("labels", "--conflicts")
     assert "by ann" in told
     assert "by bob" in told
     assert "these labels disagree" in told
-    assert f"{twins[1].id} turn 0 has the same prompt" in told
+    assert f"{twins[1].id} turn 0 has the same prompt, and says otherwise" in told
 
 
 def test_an_expired_label_names_its_tool_and_can_be_renewed(

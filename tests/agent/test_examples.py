@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tests.agent.records import NOW, TOOLS, WEATHER, after, call, calling, label
 from tool_registry import ToolCall, ToolSpec
+from tooln1_agent.effective import effective_target
 from tooln1_agent.examples import (
     STRENGTH,
     Exact,
@@ -18,7 +19,6 @@ from tooln1_agent.examples import (
     NoCall,
     Possible,
     Target,
-    effective_target,
     example_id,
     split_of,
 )

@@ -289,6 +289,52 @@ def test_where_labels_of_one_prompt_differ_the_strongest_then_the_newest_counts(
     assert found.skipped == {"conflict": 1}
 
 
+def test_calls_that_were_accepted_for_one_prompt_are_ways_beside_each_other(
+    store: ReplayStore,
+) -> None:
+    for hours, made in enumerate((ROME, OSLO, ROME)):
+        interaction = served(store, asked("a", turn(calling(made))))
+        store.add_label(label(interaction, created_at=after(hours)))
+    found = store.examples(holdout_share=0)
+    assert only_target(found) == Exact(alternatives=((ROME,), (OSLO,)))
+    assert found.skipped["joined"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("accept", "reject", "is_taught"),
+    [
+        (("feedback", 0), ("feedback", 1), False),
+        (("feedback", 1), ("feedback", 0), True),
+        (("implicit", 9), ("feedback", 0), False),
+        (("feedback", 0), ("verifier", 9), True),
+    ],
+)
+@pytest.mark.parametrize("reject_first", [True, False])
+def test_what_was_rejected_for_a_prompt_is_rejected_wherever_it_was_asked(
+    store: ReplayStore,
+    accept: tuple[str, int],
+    reject: tuple[str, int],
+    is_taught: bool,
+    reject_first: bool,
+) -> None:
+    words = [("accept", *accept), ("reject", *reject)]
+    for verdict, source, hours in reversed(words) if reject_first else words:
+        interaction = served(store, asked("a", turn(calling(ROME))))
+        event = label(interaction, verdict, source=source, created_at=after(hours))
+        store.add_label(event)
+    found = store.examples(holdout_share=0)
+    assert bool(found.examples) is is_taught
+    if not is_taught:
+        assert found.skipped == {"no_target": 1, "rejected_elsewhere": 1}
+
+
+def test_other_ways_outlive_one_that_was_rejected_for_the_same_prompt(store: ReplayStore) -> None:
+    for hours, (made, verdict) in enumerate(((ROME, "accept"), (OSLO, "accept"), (ROME, "reject"))):
+        interaction = served(store, asked("a", turn(calling(made))))
+        store.add_label(label(interaction, verdict, created_at=after(hours)))
+    assert only_target(store.examples(holdout_share=0)) == Exact(alternatives=((OSLO,),))
+
+
 def test_a_set_counts_what_it_holds(store: ReplayStore) -> None:
     two = [ROME, call("mail", to="x")]
     store.add_label(label(served(store, asked("a", turn(calling(*two))))))

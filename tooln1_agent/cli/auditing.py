@@ -81,7 +81,7 @@ def _lines(turn: Audited) -> Iterator[str]:
     if turn.disagree:
         yield "    ! these labels disagree"
     for rival in turn.rivals:
-        yield f"    ! {rival.interaction} turn {rival.turn} has the same prompt, another target"
+        yield f"    ! {rival.interaction} turn {rival.turn} has the same prompt, and says otherwise"
     for name in turn.changed:
         yield f"    ! tool {name!r} is gone or has changed; `tooln1-agent renew` if still right"
 

@@ -10,7 +10,8 @@ from datetime import datetime
 from tool_registry.tool import ToolSpec
 from tooln1_agent.errors import LabelRefused
 from tooln1_agent.examples import LabelEvent
-from tooln1_agent.replay.collect import Made, changed_tools
+from tooln1_agent.replay.collect import contradict
+from tooln1_agent.replay.labelled_turns import Made, changed_tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Audited:
     disagree: bool
     """Whether its labels contradict each other: accepted and rejected, or two targets."""
     rivals: tuple[Made, ...]
-    """Other turns with the same prompt whose target is another one."""
+    """Other turns with the same prompt that cannot be right if this one is."""
     changed: tuple[str, ...]
     """Tools that its target calls, or may call, which are gone or not the same now."""
 
@@ -36,13 +37,12 @@ def audit(made: Iterable[Made], *, tools_now: Sequence[ToolSpec] | None = None) 
     turns = list(made)
     by_prompt: defaultdict[str, list[Made]] = defaultdict(list)
     for turn in turns:
-        if turn.example is not None:
-            by_prompt[turn.example.id].append(turn)
+        by_prompt[turn.prompt].append(turn)
     return [
         Audited(
             made=turn,
             disagree=_disagree(turn.events),
-            rivals=_rivals(turn, by_prompt),
+            rivals=tuple(o for o in by_prompt[turn.prompt] if contradict(turn, o)),
             changed=() if turn.example is None else changed_tools(turn.example, tools_now),
         )
         for turn in turns
@@ -53,14 +53,6 @@ def _disagree(events: Sequence[LabelEvent]) -> bool:
     verdicts = {event.verdict for event in events}
     targets = [event.target for event in events if event.target is not None]
     return {"accept", "reject"} <= verdicts or any(target != targets[0] for target in targets)
-
-
-def _rivals(turn: Made, by_prompt: dict[str, list[Made]]) -> tuple[Made, ...]:
-    if turn.example is None:
-        return ()
-    target = turn.example.target
-    alike = by_prompt[turn.example.id]
-    return tuple(o for o in alike if o.example is not None and o.example.target != target)
 
 
 def renewal(made: Made, tools_now: Sequence[ToolSpec], *, author: str, now: datetime) -> LabelEvent:

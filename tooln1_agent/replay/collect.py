@@ -1,46 +1,14 @@
-"""Labelled interactions to examples, and a count of every one that was left out and why."""
+"""The examples of a store, one for each prompt, and a count of the turns that gave none."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
 
-from tool_registry.tool import ToolSpec
-from tooln1_agent.examples import (
-    HOLDOUT_SOURCES,
-    STRENGTH,
-    Example,
-    LabelEvent,
-    NoCall,
-    Source,
-    Verify,
-    called_tools,
-    effective_target,
-    example_id,
-    place_of,
-    split_at,
-)
-from tooln1_agent.parsing import Reply
-from tooln1_agent.replay.labels import renewed_tools, target_problem
-from tooln1_agent.transcript import Interaction, prompt_of_turn
-
-Skipped = Literal[
-    "no_train",  # whoever asked did not allow training on it
-    "no_target",  # its labels leave nothing positive: it was only rejected
-    "answer_after_results",  # "no call" after tool results: any text would be right
-    "unfit_target",  # a number in it was redacted, and its tool takes no text there
-    "weak_in_holdout",  # a hindsight or implicit label is not sure enough to judge by
-    "tool_changed",  # a tool that it calls is gone or has another fingerprint now
-    "verify_without_agent",  # only running the calls tells, and no agent is there to run them
-    "unknown_rule",  # the agent has no rule of that name
-    "duplicate",  # the same prompt with the same target is there already
-    "conflict",  # the same prompt is there with another target, stronger or newer
-]
-
-_NOT_SERVED = Reply(faults=("empty_reply",))
-"""Stands for the reply of an imported prompt: nothing that could be accepted."""
+from tooln1_agent.effective import Rejection, joined, without, without_rejected
+from tooln1_agent.examples import STRENGTH, Example, Source, Target, Verify, called_tools
+from tooln1_agent.replay.labelled_turns import Made, Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,99 +55,69 @@ class ExampleSet:
         return len(self.examples) - self.calls
 
 
-class Made(NamedTuple):
-    """What the labels of one turn come to."""
-
-    interaction: str
-    turn: int
-    events: tuple[LabelEvent, ...]
-    example: Example | None
-    """None where there is none whatever the tools are now."""
-    skipped: Skipped | None
-    """Why it is not used; None if it is, but for other turns with the same prompt."""
-
-
 def collect_examples(made: Iterable[Made]) -> ExampleSet:
-    """Gather the examples of labelled turns, one for each prompt."""
+    """Gather the examples of labelled turns, one for each prompt.
+
+    What was rejected of a prompt is rejected of every turn with that prompt, and what was accepted
+    of one is another way beside what was accepted of another.
+    """
+    turns = list(made)
+    rejections: defaultdict[str, list[Rejection]] = defaultdict(list)
+    for turn in turns:
+        if turn.rejection is not None:
+            rejections[turn.prompt].append(turn.rejection)
     kept: dict[str, Example] = {}
     skipped: Counter[Skipped] = Counter()
-    for _, _, _, example, reason in made:
-        if reason is not None or example is None:
-            skipped[reason or "no_target"] += 1
+    for turn in turns:
+        example = turn.example
+        if turn.skipped is None and example is not None:
+            example = _without_rejected(example, rejections[example.id])
+        if turn.skipped is not None or example is None:
+            skipped[turn.skipped or "rejected_elsewhere"] += 1
         elif (other := kept.get(example.id)) is None:
             kept[example.id] = example
         else:
-            skipped["duplicate" if other.target == example.target else "conflict"] += 1
-            kept[example.id] = max(other, example, key=_weight)
+            kept[example.id], reason = _merged(other, example)
+            skipped[reason] += 1
     examples = sorted(kept.values(), key=lambda e: (e.created_at, e.id))
     return ExampleSet(tuple(examples), dict(skipped))
 
 
-def examples_of_turns(
-    labelled: Iterable[tuple[Interaction, Sequence[LabelEvent]]],
-    *,
-    holdout_share: float,
-    tools_now: Sequence[ToolSpec] | None,
-) -> Iterator[Made]:
-    """Yield what comes of each labelled turn.
-
-    Args:
-        labelled: each interaction with its label events.
-        holdout_share: between 0 and 1; see `split_of`.
-        tools_now: the tools as they are today; None where that is not known (client-side tools).
-    """
-    for interaction, events in labelled:
-        for turn in sorted({event.turn for event in events}):
-            own = tuple(event for event in events if event.turn == turn)
-            found = _example(interaction, turn, own, holdout_share=holdout_share)
-            example = found if isinstance(found, Example) else None
-            reason = None if isinstance(found, Example) else found
-            if example is not None and changed_tools(example, tools_now):
-                reason = "tool_changed"
-            yield Made(interaction.id, turn, own, example, reason)
+def _without_rejected(example: Example, rejections: Iterable[Rejection]) -> Example | None:
+    target: Target | None = example.target
+    for rejection in rejections:
+        if target is not None:
+            target = without_rejected(
+                target, example.source, example.created_at, rejection=rejection
+            )
+    return None if target is None else example.model_copy(update={"target": target})
 
 
-def changed_tools(example: Example, tools_now: Sequence[ToolSpec] | None) -> tuple[str, ...]:
-    """Return the tools that the target calls, or may call, that are gone or not the same now."""
-    if tools_now is None:
-        return ()
-    now = {spec.name: spec.fingerprint for spec in tools_now}
-    then = {spec.name: spec.fingerprint for spec in example.tools}
-    used = set(then) if isinstance(example.target, Verify) else called_tools(example.target)
-    return tuple(sorted(name for name in used if now.get(name) != then.get(name)))
+def _merged(one: Example, other: Example) -> tuple[Example, Skipped]:
+    """Return the one example of two with the same prompt, and what became of the second."""
+    chosen = max(one, other, key=_weight)
+    if one.target == other.target:
+        return chosen, "duplicate"
+    if _both_hold(one, other):
+        target = joined(one.target, other.target)
+        return chosen.model_copy(update={"target": target}), "joined"
+    return chosen, "conflict"
 
 
-def _example(
-    interaction: Interaction, turn: int, events: Sequence[LabelEvent], *, holdout_share: float
-) -> Example | Skipped:
-    if interaction.no_train:
-        return "no_train"
-    served = turn < len(interaction.turns)
-    reply = interaction.turns[turn].reply if served else _NOT_SERVED
-    label = effective_target(events, reply)
-    if label is None:
-        return "no_target"
-    messages = prompt_of_turn(interaction, turn)
-    if isinstance(label.target, NoCall) and messages and messages[-1].role == "tool":
-        return "answer_after_results"
-    tools = renewed_tools(interaction.tools, label.renewed)
-    if target_problem(label.target, tools):
-        return "unfit_target"
-    place = interaction.split_place
-    split = split_at(place_of(messages) if place is None else place, holdout_share=holdout_share)
-    if split == "holdout" and label.source not in HOLDOUT_SOURCES:
-        return "weak_in_holdout"
-    return Example(
-        id=example_id(messages, tools),
-        messages=messages,
-        tools=tools,
-        target=label.target,
-        split=split,
-        source=label.source,
-        interaction=interaction.id,
-        turn=turn,
-        created_at=label.created_at,
-    )
+def contradict(one: Made, other: Made) -> bool:
+    """Whether two turns with the same prompt cannot both be right about it."""
+    if one.example is not None and other.example is not None:
+        differ = one.example.target != other.example.target
+        return differ and not _both_hold(one.example, other.example)
+    for example, rejection in ((one.example, other.rejection), (other.example, one.rejection)):
+        if example is not None and rejection is not None:
+            return without(example.target, rejection.way) != example.target
+    return False
+
+
+def _both_hold(one: Example, other: Example) -> bool:
+    """Whether both are calls that somebody accepted, which may be two ways to the same end."""
+    return one.source == other.source == "feedback" and one.is_call and other.is_call
 
 
 def _weight(example: Example) -> tuple[int, object]:

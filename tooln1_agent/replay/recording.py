@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from tool_registry.calls import ToolResult
 from tooln1_agent.errors import QuotaUsed, StoreError, UnknownRecord
 from tooln1_agent.examples import LabelEvent
 from tooln1_agent.instants import in_utc
 from tooln1_agent.replay.contents import put_messages, put_tools
 from tooln1_agent.replay.labels import QUOTA_SOURCES, LabelPolicy
-from tooln1_agent.replay.rows import TURN_COLUMNS, label_json, to_json, turn_row
-from tooln1_agent.transcript import Interaction, Turn
+from tooln1_agent.replay.rows import TURN_COLUMNS, label_json, results_json, to_json, turn_row
+from tooln1_agent.transcript import Interaction, Stop, Turn
 
 
 def insert_interaction(db: sqlite3.Connection, interaction: Interaction) -> None:
@@ -84,6 +86,26 @@ def _insert_turn(db: sqlite3.Connection, seq: int, principal: str, index: int, t
             if call.id
         ],
     )
+
+
+def update_results(
+    db: sqlite3.Connection, interaction_id: str, index: int, results: Sequence[ToolResult]
+) -> None:
+    """Write what came of the calls of a turn."""
+    changed = db.execute(
+        "UPDATE turns SET results = ? WHERE idx = ? AND interaction = "
+        "(SELECT seq FROM interactions WHERE id = ?)",
+        (results_json(results), index, interaction_id),
+    ).rowcount
+    if not changed:
+        raise UnknownRecord(f"there is no turn {index} of interaction {interaction_id!r}")
+
+
+def update_stop(db: sqlite3.Connection, interaction_id: str, stop: Stop) -> None:
+    """Write why an interaction ended."""
+    update = "UPDATE interactions SET stop = ? WHERE id = ?"
+    if not db.execute(update, (stop, interaction_id)).rowcount:
+        raise unknown_interaction(interaction_id)
 
 
 def insert_label(db: sqlite3.Connection, event: LabelEvent, policy: LabelPolicy) -> None:

@@ -55,8 +55,8 @@ def label_json(event: LabelEvent) -> str:
 
 
 TURN_COLUMNS = (
-    "adapter, completion, prompt_ids, completion_ids, logprobs, reply, complaint, results, redacted, "
-    "sampling_logprobs"
+    "adapter, completion, prompt_ids, completion_ids, logprobs, reply, complaint, results, "
+    "redacted, sampling_logprobs"
 )
 
 

@@ -16,15 +16,9 @@ from typing import Any, Self
 
 from tool_registry.calls import ToolResult
 from tool_registry.tool import ToolSpec
-from tooln1_agent.errors import UnknownRecord
 from tooln1_agent.examples import LabelEvent
 from tooln1_agent.redaction import placeholders_for
-from tooln1_agent.replay.collect import (
-    ExampleSet,
-    Made,
-    collect_examples,
-    examples_of_turns,
-)
+from tooln1_agent.replay.collect import ExampleSet, collect_examples
 from tooln1_agent.replay.contents import get_messages, get_tools
 from tooln1_agent.replay.database import Connection
 from tooln1_agent.replay.episodes import (
@@ -33,6 +27,7 @@ from tooln1_agent.replay.episodes import (
     read_episodes,
     read_failed_episodes,
 )
+from tooln1_agent.replay.labelled_turns import Made, examples_of_turns
 from tooln1_agent.replay.labels import LabelPolicy, check_label
 from tooln1_agent.replay.recording import (
     append_turn,
@@ -40,9 +35,11 @@ from tooln1_agent.replay.recording import (
     insert_label,
     instant_text,
     unknown_interaction,
+    update_results,
+    update_stop,
 )
 from tooln1_agent.replay.redacting import Redacted, redact_rows
-from tooln1_agent.replay.rows import TURN_COLUMNS, read_turn, results_json
+from tooln1_agent.replay.rows import TURN_COLUMNS, read_turn
 from tooln1_agent.replay.stats import StoreStats, read_stats
 from tooln1_agent.transcript import Interaction, Stop, Turn
 
@@ -113,21 +110,12 @@ class ReplayStore:
     def set_results(self, interaction_id: str, index: int, results: Sequence[ToolResult]) -> None:
         """Record what came of the calls of a turn."""
         with self._db.transaction() as db:
-            changed = db.execute(
-                "UPDATE turns SET results = ? WHERE idx = ? AND interaction = "
-                "(SELECT seq FROM interactions WHERE id = ?)",
-                (results_json(results), index, interaction_id),
-            ).rowcount
-            if not changed:
-                raise UnknownRecord(f"there is no turn {index} of interaction {interaction_id!r}")
+            update_results(db, interaction_id, index, results)
 
     def finish(self, interaction_id: str, stop: Stop) -> None:
         """Record why an interaction ended."""
         with self._db.transaction() as db:
-            if not db.execute(
-                "UPDATE interactions SET stop = ? WHERE id = ?", (stop, interaction_id)
-            ).rowcount:
-                raise unknown_interaction(interaction_id)
+            update_stop(db, interaction_id, stop)
 
     # Reading it back
 
