@@ -7,6 +7,8 @@ no gradient checkpointing, no logging of completions, one pass for all rollouts 
 from __future__ import annotations
 
 import os
+import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,28 +61,55 @@ EPSILON = 1e-4
 
 
 class Peer(GRPOTrainer):
-    """GRPOTrainer that keeps the loss of each of its passes."""
+    """GRPOTrainer that keeps the loss and the processor time of each of its passes."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.losses: list[float] = []
+        self.prepare_s: list[float] = []
+        """Seconds of sampling and scoring."""
+        self.update_s: list[float] = []
+        """Seconds of forward and backward passes; its optimizer is not counted."""
+        super().__init__(*args, **options)
 
     def compute_loss(self, *args: Any, **options: Any) -> Tensor:
         loss: Tensor = super().compute_loss(*args, **options)
-        self.losses = [*getattr(self, "losses", []), loss.item()]
+        self.losses.append(loss.item())
+        return loss
+
+    def _prepare_inputs(self, *args: Any) -> Any:
+        began = time.process_time()
+        prepared = super()._prepare_inputs(*args)
+        self.prepare_s.append(time.process_time() - began)
+        return prepared
+
+    def training_step(self, *args: Any) -> Tensor:
+        began = time.process_time()
+        loss: Tensor = super().training_step(*args)
+        self.update_s.append(time.process_time() - began - self.prepare_s[-1])
         return loss
 
 
 def make_peer(
-    model_dir: Path, groups: Sequence[Group], config: GrpoConfig, *, out: Path, **changes: Any
+    model_dir: Path,
+    groups: Sequence[Group],
+    config: GrpoConfig,
+    *,
+    out: Path,
+    samples: bool = False,
+    **changes: Any,
 ) -> Peer:
-    """Return a trainer that takes these rollouts, every step anew, in place of sampling.
+    """Return a trainer that takes these rollouts and their rewards at every step.
 
     Args:
         config: our settings, translated into its own.
+        samples: let it sample rollouts of its own; the rewards stay those of the groups.
         changes: of its settings, over ours.
     """
     size = config.group_size
     chosen = {
         "output_dir": str(out),
         "beta": config.beta,
-        "learning_rate": config.learning_rate,
+        "learning_rate": config.learning_rate or 1e-6,
         "max_grad_norm": config.max_grad_norm,
         "num_generations": size,
         "max_completion_length": config.max_tokens,
@@ -88,29 +117,39 @@ def make_peer(
         "per_device_train_batch_size": size * len(groups),
         "seed": config.seed,
     }
-    arguments = GRPOConfig(**SETTINGS | LOSSES[config.loss] | chosen | changes)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(model_dir / "tokenizer.json"),
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+    )
+    texts = [f"{n}:" + tokenizer.decode(group.prompt_ids) for n, group in enumerate(groups)]
+
+    def given(prompts: Sequence[str]) -> list[tuple[Group, int]]:
+        """Return the group of each prompt, and how often it came before."""
+        seen: Counter[str] = Counter()
+        found = []
+        for prompt in prompts:
+            found.append((groups[int(prompt.partition(":")[0])], seen[prompt] % size))
+            seen[prompt] += 1
+        return found
 
     def rollouts(prompts: list[str], _: Any) -> dict[str, Any]:
-        """Give the next rollout of each prompt, as often as it is asked for."""
-        asked = [groups[int(prompt)] for prompt in prompts]
-        given = [group.rollouts[n % size] for n, group in enumerate(asked)]
+        asked = given(prompts)
         return {
-            "prompt_ids": [list(group.prompt_ids) for group in asked],
-            "completion_ids": [list(rollout.completion_ids) for rollout in given],
+            "prompt_ids": [list(group.prompt_ids) for group, _ in asked],
+            "completion_ids": [list(group.rollouts[n].completion_ids) for group, n in asked],
             "logprobs": None,
-            "given": [rollout.reward.value for rollout in given],
         }
+
+    def rewards(prompts: list[str], **_: Any) -> list[float]:
+        return [group.rewards[n] for group, n in given(prompts)]
 
     return Peer(
         model=str(model_dir),
-        args=arguments,
-        processing_class=PreTrainedTokenizerFast(
-            tokenizer_file=str(model_dir / "tokenizer.json"),
-            pad_token="<|endoftext|>",
-            eos_token="<|im_end|>",
-        ),
-        reward_funcs=lambda *, given, **_: given,
-        train_dataset=Dataset.from_list([{"prompt": str(n)} for n in range(len(groups))]),
+        args=GRPOConfig(**SETTINGS | LOSSES[config.loss] | chosen | changes),
+        processing_class=tokenizer,
+        reward_funcs=rewards,
+        train_dataset=Dataset.from_list([{"prompt": text} for text in texts]),
         peft_config=LoraConfig(
             r=config.lora_rank,
             lora_alpha=config.lora_alpha or 2 * config.lora_rank,
@@ -118,5 +157,5 @@ def make_peer(
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         ),
-        rollout_func=rollouts,
+        rollout_func=None if samples else rollouts,
     )
