@@ -21,7 +21,7 @@ from tests.agent.records import (
 )
 from tool_registry import ToolCall, ToolSpec
 from tooln1_agent.errors import LabelRefused, StoreError, UnknownRecord
-from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, Target, split_of
+from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, Target, Verify, split_of
 from tooln1_agent.messages import Message
 from tooln1_agent.replay.collect import ExampleSet
 from tooln1_agent.replay.labels import LabelPolicy
@@ -258,6 +258,18 @@ def test_an_example_expires_when_a_tool_it_calls_has_changed(store: ReplayStore)
     assert found(changed, MAIL) == ExampleSet((), {"tool_changed": 1})
     assert found(MAIL) == ExampleSet((), {"tool_changed": 1})
     assert len(store.examples(holdout_share=0).examples) == 1
+
+
+def test_tools_that_are_none_of_the_agents_do_not_expire_unless_they_must_be_run(
+    store: ReplayStore,
+) -> None:
+    other = WEATHER.model_copy(update={"name": "other"})
+    interaction = served(store, asked("a", turn(calling(ROME))))
+    store.add_label(label(interaction))
+    assert len(store.examples(holdout_share=0, tools_now=[other]).examples) == 1
+    wanted = Verify(rule="schema", given={"schema": {}})
+    store.add_label(label(interaction, "target", source="correction", target=wanted))
+    assert store.examples(holdout_share=0, tools_now=[other]).skipped == {"tool_changed": 1}
 
 
 def test_a_prompt_that_is_asked_again_is_one_example(store: ReplayStore) -> None:

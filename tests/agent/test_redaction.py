@@ -50,7 +50,12 @@ def store(path: Path) -> Iterator[ReplayStore]:
 
 def with_ids(made: Turn) -> Turn:
     completion = made.completion.model_copy(
-        update={"prompt_ids": (1, 2), "completion_ids": (3, 4), "logprobs": (-0.5, -0.25)}
+        update={
+            "prompt_ids": (1, 2),
+            "completion_ids": (3, 4),
+            "logprobs": (-0.5, -0.25),
+            "sampling_logprobs": (-0.4, -0.2),
+        }
     )
     return made.model_copy(update={"completion": completion})
 
@@ -109,7 +114,8 @@ def test_a_redacted_turn_keeps_its_example_but_has_no_ids_any_more(store: Replay
     for kept in store.interaction(made.id).turns:
         assert kept.redacted
         told = kept.completion
-        assert (told.prompt_ids, told.completion_ids, told.logprobs) == (None, None, None)
+        assert (told.prompt_ids, told.completion_ids) == (None, None)
+        assert (told.logprobs, told.sampling_logprobs) == (None, None)
     assert store.interaction(other.id) == other
     assert len(store.examples(holdout_share=0).examples) == 2
     assert store.stats().redacted_turns == 2

@@ -95,12 +95,18 @@ def examples_of_turns(
 
 
 def changed_tools(example: Example, tools_now: Sequence[ToolSpec] | None) -> tuple[str, ...]:
-    """Return the tools that the target calls, or may call, that are gone or not the same now."""
+    """Return the tools that the target calls, or may call, that are gone or not the same now.
+
+    Where none of the tools on offer has a name of now, they are a client's or a data set's own, of
+    which nothing is known; but they cannot be run, as a `Verify` target would have it.
+    """
     if tools_now is None:
         return ()
     now = {spec.name: spec.fingerprint for spec in tools_now}
     then = {spec.name: spec.fingerprint for spec in example.tools}
     used = set(then) if isinstance(example.target, Verify) else called_tools(example.target)
+    if now.keys().isdisjoint(then) and not isinstance(example.target, Verify):
+        return ()
     return tuple(sorted(name for name in used if now.get(name) != then.get(name)))
 
 
