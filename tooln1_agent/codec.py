@@ -55,6 +55,11 @@ class Codec:
         self._controls: dict[str, int] = {text: added[text]["id"] for text in exact}
         longest_first = sorted(exact, key=lambda text: (-len(text), text))
         self._cut = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
+        vocabulary = self._full.get_vocab(with_added_tokens=False)
+        self.byte_ids = frozenset(
+            vocabulary[name] for byte in range(256) if (name := f"<0x{byte:02X}>") in vocabulary
+        )
+        """The ids that stand for single bytes, in vocabularies that have such."""
         self.hash: str = hashlib.sha256(tokenizer_json.encode()).hexdigest()[:16]
         """Identifies the tokenizer; stored with each interaction."""
         self.end_ids: tuple[int, ...] = tuple(

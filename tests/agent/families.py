@@ -38,6 +38,7 @@ _TEXT = [
     '[{"name": "weather", "arguments": {"city": "Rome", "days": 3}}]',
     '{"type": "function", "function": {"name": "f", "description": "", "parameters": {}}}',
     "system user assistant tool ipython # Tools: the quick brown fox, größer als 東京 12.50",
+    "one\n\ntwo\n\n\nthree.\n\nfour.\n five\n\n six\n}\n\n{\n\n",
     "</s> </s> </s> <s> <s> [INST] [INST] [/INST] [/INST] <|im_end|> <tool_call> </tool_call>",
 ] * 4  # fmt: skip
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+"
@@ -65,8 +66,10 @@ def llama() -> Tokenizer:
 
 
 def sentencepiece_bpe() -> Tokenizer:
-    """Metaspace before the first word alone; control tokens are pieces that merges can make."""
-    return _sentencepiece(pre_tokenizers.Metaspace(prepend_scheme="first", split=False))
+    """Metaspace before the first word alone; the reply's tags were added for training."""
+    tokenizer = _sentencepiece(pre_tokenizers.Metaspace(prepend_scheme="first", split=False))
+    tokenizer.add_tokens([AddedToken(tag, normalized=False, special=False) for tag in TAGS])
+    return tokenizer
 
 
 def sentencepiece_spaced() -> Tokenizer:

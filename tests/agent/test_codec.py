@@ -71,10 +71,10 @@ def test_a_tokenizer_of_two_families_has_to_say_which() -> None:
     assert Codec(both, renderer="llama").prompt_version == "llama-1"
 
 
-def test_a_later_generation_of_mistral_is_not_taken_for_the_third() -> None:
-    later = with_added(sentencepiece_unigram(), "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]")
+@pytest.mark.parametrize("token", ["[SYSTEM_PROMPT]", "<SPECIAL_20>"])
+def test_another_generation_of_mistral_is_not_taken_for_the_third(token: str) -> None:
     with pytest.raises(ModelNotFound, match="no family"):
-        Codec(later)
+        Codec(with_added(sentencepiece_unigram(), token))
 
 
 def test_a_renderer_whose_tokens_are_missing_is_refused() -> None:

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.agent.families import CONTROLS, FAMILIES, tokenizer_json
 from tool_registry import ToolCall, ToolSpec
 from tooln1_agent.codec import Codec
+from tooln1_agent.engines.text_stream import TextStream
 from tooln1_agent.messages import Message, Role
 from tooln1_agent.prompt import encodable, text_of
 from tooln1_agent.renderers.families import RENDERERS
@@ -161,6 +162,18 @@ def test_a_prompt_decodes_to_its_text(family: str, roles: list[Role], texts: lis
 def as_kept(text: str) -> str:
     """Drop what a tokenizer need not keep: composed forms, and where SentencePiece puts spaces."""
     return unicodedata.normalize("NFC", text.replace("▁", "").replace(" ", ""))
+
+
+@EVERY_FAMILY
+@settings(deadline=None)
+@given(places=st.lists(st.floats(0, 1, exclude_max=True), max_size=12))
+def test_what_was_streamed_of_a_completion_stays_so(family: str, places: list[float]) -> None:
+    size = tokenizer_of(family).get_vocab_size()
+    ids = [int(place * size) for place in places]
+    stream = TextStream(codec_of(family))
+    pieces = [stream.push(token) for token in ids]
+    rest, whole = stream.end()
+    assert "".join(pieces) + rest == whole == codec_of(family).decode(ids)
 
 
 @pytest.mark.parametrize("name", RENDERERS)

@@ -30,8 +30,8 @@ class TextStream:
     def push(self, token: int) -> str:
         """Take a token; return the text that became certain."""
         self._ids.append(token)
-        if len(self._ids) - self._known > _MAX_PENDING:
-            return ""
+        if token in self._codec.byte_ids or len(self._ids) - self._known > _MAX_PENDING:
+            return ""  # a byte that makes no character takes those before it with it
         before = self._codec.decode(self._ids[self._from : self._known])
         now = self._codec.decode(self._ids[self._from :])
         if now.endswith(_UNFINISHED) or len(now) <= len(before):

@@ -1,8 +1,9 @@
 """Mistral's third format (7B-Instruct v0.3 and its time): system text with the last user turn.
 
 That generation has no system role: all system messages and the tools stand in front of the last
-user turn's own text, and user turns that follow each other are one. Later generations have a
-`[SYSTEM_PROMPT]` token and are written differently.
+user turn's own text, and user turns that follow each other are one. Later generations, which have
+a `[SYSTEM_PROMPT]` token, and Tekken vocabularies, which have `<SPECIAL_20>`, are written
+differently.
 """
 
 from __future__ import annotations
@@ -68,5 +69,5 @@ MISTRAL = Renderer(
     render=render,
     controls=("<s>", "</s>", "[INST]", "[/INST]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
     ends=("</s>",),
-    not_with=("[SYSTEM_PROMPT]",),
+    not_with=("[SYSTEM_PROMPT]", "<SPECIAL_20>"),
 )
