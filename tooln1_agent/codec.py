@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +44,8 @@ class Codec:
         self._plain = plain_tokenizer(spec)
         added = {token["content"]: token for token in spec["added_tokens"]}
         self._renderer = choose_renderer(added.keys(), name=renderer)
-        exact = {text for text, token in added.items() if self._is_exact(token)}
-        for text in (*self._renderer.controls, *_REPLY_TAGS):
-            if text in added and text not in exact:
-                raise ModelNotFound(
-                    f"the added token {text!r} of this tokenizer takes in spaces around it, or "
-                    "matches whole words or normalized text alone; it must be written exactly. Set "
-                    "lstrip, rstrip, single_word and normalized to false in tokenizer.json"
-                )
-        self._controls: dict[str, int] = {text: added[text]["id"] for text in exact}
-        longest_first = sorted(exact, key=lambda text: (-len(text), text))
+        self._controls = self._find_controls(added)
+        longest_first = sorted(self._controls, key=lambda text: (-len(text), text))
         self._cut = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
         vocabulary = self._full.get_vocab(with_added_tokens=False)
         self.byte_ids = frozenset(
@@ -121,6 +113,18 @@ class Codec:
     def _encode_plain(self, stretch: Sequence[str]) -> list[int]:
         text = "".join(stretch)
         return list(self._plain.encode(text).ids) if text else []
+
+    def _find_controls(self, added: Mapping[str, dict[str, Any]]) -> dict[str, int]:
+        """Return the added tokens that stand for exactly their text, with their ids."""
+        exact = {text: int(token["id"]) for text, token in added.items() if self._is_exact(token)}
+        for text in (*self._renderer.controls, *_REPLY_TAGS):
+            if text in added and text not in exact:
+                raise ModelNotFound(
+                    f"the added token {text!r} of this tokenizer takes in spaces around it, or "
+                    "matches whole words or normalized text alone; it must be written exactly. Set "
+                    "lstrip, rstrip, single_word and normalized to false in tokenizer.json"
+                )
+        return exact
 
     def _is_exact(self, token: dict[str, Any]) -> bool:
         """Whether an added token stands for exactly its text, wherever that is written."""
