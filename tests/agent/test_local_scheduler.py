@@ -19,6 +19,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from tooln1_agent.engines.local.adapted import AdaptedModel
+from tooln1_agent.engines.local.attention import attending
 from tooln1_agent.engines.local.decoder import Sample
 from tooln1_agent.engines.local.scheduler import Limits, Request, Scheduler
 from tooln1_agent.errors import ConfigError, EngineBusy, EngineError
@@ -255,6 +256,20 @@ def test_an_adapter_loaded_again_under_its_name_finds_nothing_remembered(
     ear, _ = ask(one, adapter=first)
     finish(one)
     assert ids(ear) == world.greedy(PROMPTS[1], second, LONGEST)
+
+
+def test_an_adapter_prepared_while_rows_sample_serves_like_any_other(
+    world: World, scheduler: Callable[..., Scheduler]
+) -> None:
+    model = AdaptedModel(copy.deepcopy(world.base))
+    version = ADAPTERS[0]
+    with attending(model.config):  # as in the middle of a step
+        prepared = model.prepare(version, world.adapters[version])
+    model.load(version, world.adapters[version], prepared=prepared)
+    one = scheduler(model)
+    ear, _ = ask(one, adapter=version)
+    finish(one)
+    assert ids(ear) == world.greedy(PROMPTS[1], version, LONGEST)
 
 
 @pytest.mark.parametrize("piece", [1, 7, 16, 500])

@@ -31,6 +31,7 @@ class AdaptedModel:
         self._wrapped: Any = None  # the large base with its adapters, while it has any
         self._versions: set[str] = set()
         self.config = base.config
+        self._attention = base.config._attn_implementation
 
     def prepare(self, version: str, path: Path) -> Any:
         """Do the slow part of `load`, beside whatever runs; pass the result to it.
@@ -42,7 +43,9 @@ class AdaptedModel:
             raise AdapterError(f"adapter {version!r}: no {_WEIGHTS} in {str(path)!r}")
         if version in self._versions or not self._is_small:
             return None
-        model = AdaptedModel(copy.deepcopy(self._base), merge_below=0)
+        base = copy.deepcopy(self._base)
+        base.config._attn_implementation = self._attention  # it changes while rows sample
+        model = AdaptedModel(base, merge_below=0)
         model.load(version, path)
         return model._wrapped.merge_and_unload()
 
