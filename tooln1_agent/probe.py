@@ -25,28 +25,23 @@ _ROUNDING = 0.03
 
 
 class Probe(BaseModel):
-    """A prompt, a reply to it, and the log-probs of their tokens in nats."""
+    """A prompt, a reply to it, and the log-probs of the reply's tokens in nats."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
-    """Of all ids but the first, with the adapter, under the plain model (temperature 1)."""
+    """With the adapter, under the plain model (temperature 1)."""
     base_logprobs: tuple[float, ...]
     """The same of the base model alone."""
 
     @model_validator(mode="after")
     def _one_for_each_token(self) -> Self:
-        expected = len(self.ids) - 1
+        expected = len(self.completion_ids)
         if not expected == len(self.logprobs) == len(self.base_logprobs) > 0:
-            raise ValueError(f"{len(self.ids)} ids need {expected} log-probs of each kind")
+            raise ValueError(f"a reply of {expected} tokens needs as many log-probs of each kind")
         return self
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """Prompt and reply."""
-        return self.prompt_ids + self.completion_ids
 
     @property
     def limit(self) -> float:

@@ -81,6 +81,19 @@ def retrain(
             "that it has no more are left out."
         ),
     ] = None,
+    sampler: Annotated[
+        str,
+        typer.Option(help="Who samples rollouts: 'local', 'vllm' (started for it), or URLs."),
+    ] = "local",
+    vllm_python: Annotated[
+        Path | None, typer.Option(help="Interpreter that has vLLM, for --sampler vllm.")
+    ] = None,
+    vllm_args: Annotated[
+        list[str] | None, typer.Option("--vllm-arg", help="Further argument for vLLM.")
+    ] = None,
+    push_every: Annotated[
+        int, typer.Option(min=1, help="With every how manieth update vLLM gets the weights.")
+    ] = 1,
     gate: Annotated[bool, typer.Option(help="Judge the adapter on held-out examples.")] = True,
     promote: Annotated[bool, typer.Option(help="Make it live if it passes.")] = True,
     every: Annotated[
@@ -122,6 +135,7 @@ def retrain(
     if resume and (plan or every):
         raise ConfigError("--resume goes with neither --plan nor --every")
     from trainer.command import Command  # imports torch
+    from trainer.vllm_sampler import SamplerChoice
 
     command = Command(
         store=store,
@@ -133,6 +147,7 @@ def retrain(
         file=config,
         threads=threads,
         agent=agent,
+        sampler=SamplerChoice(sampler, vllm_python, tuple(vllm_args or ()), push_every),
     )
     try:
         if plan:

@@ -18,6 +18,7 @@ from trainer.config import GrpoConfig
 from trainer.online import interruptible_wait, new_since_last_run, run_every
 from trainer.outcome import Outcome
 from trainer.retrain import Job, plan, resume, retrain
+from trainer.vllm_sampler import SamplerChoice
 
 
 class Command:
@@ -35,6 +36,7 @@ class Command:
         file: Path | None,
         threads: int | None,
         agent: str | None,
+        sampler: SamplerChoice,
     ) -> None:
         """Set the threads of this process and describe the job."""
         torch.set_num_threads(threads or half_the_cores())
@@ -49,6 +51,7 @@ class Command:
             promote=promote,
             gate_config=load_gate_config(file),
             agent=None if agent is None else load_agent(agent),
+            sampler=sampler,
         )
 
     def plan(self, changes: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from trainer.errors import Diverged
 from trainer.learner import Learner
 from trainer.metrics import StepMetrics
 from trainer.rollout import Group, sample_groups
+from trainer.sampler import Sampler
 from trainer.update import UpdateStats, update
 
 
@@ -24,12 +25,14 @@ def train(
     checkpoints: Path,
     tell: Callable[[StepMetrics], None],
     score: Score = score,
+    sampler: Sampler | None = None,
 ) -> str:
     """Train until the steps, the time or the lesson are over; return why it stopped, in words.
 
     Args:
         checkpoints: directory for them.
         tell: is told of each step.
+        sampler: who samples rollouts; this process if not given.
 
     Raises Diverged; the state before the step that went wrong is then the newest checkpoint.
     """
@@ -37,7 +40,7 @@ def train(
         timer = _Timer()
         try:
             with timer.phase("sample"):
-                sampled = _sample(learner, config, score=score)
+                sampled = _sample(learner, config, score=score, sampler=sampler)
             batch = _batch(sampled, config)
             with timer.phase("update"):
                 stats = update(learner.policy, learner.optimizer, groups=batch, config=config)
@@ -52,7 +55,9 @@ def train(
     return reason
 
 
-def _sample(learner: Learner, config: GrpoConfig, *, score: Score) -> list[Group]:
+def _sample(
+    learner: Learner, config: GrpoConfig, *, score: Score, sampler: Sampler | None
+) -> list[Group]:
     """Sample groups until enough have spread, or the limit on prompts is reached."""
     groups: list[Group] = []
     missing = config.prompts_per_step
@@ -64,6 +69,7 @@ def _sample(learner: Learner, config: GrpoConfig, *, score: Score) -> list[Group
             config=config,
             generator=learner.generator,
             score=score,
+            sampler=sampler,
         )
         missing = config.prompts_per_step - sum(group.has_spread for group in groups)
     return groups

@@ -36,6 +36,7 @@ from trainer.probe import make_probe
 from trainer.run import Manifest, Run, create_run, known_runs, unfinished_run
 from trainer.selection import shuffled_labels
 from trainer.source import Found, add_hindsight, find_examples, holdout_of, missing_hindsight
+from trainer.vllm_sampler import SamplerChoice, open_sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Job:
     gate_config: GateConfig = field(default_factory=GateConfig)
     agent: Agent | None = None
     """Whose tools and rules judge `Verify` targets."""
+    sampler: SamplerChoice = field(default_factory=SamplerChoice)
+    """Who samples rollouts."""
 
     @property
     def runs(self) -> Path:
@@ -166,13 +169,17 @@ def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) ->
     policy = load_policy(directory, config, start=None if parent is None else parent.path)
     learner = learner_of(run, policy, config, say=job.say)
     after = learner.progress.step
-    with Metrics(run.path, after_step=after, console=job.console) as metrics:
+    with (
+        open_sampler(job.sampler, directory, config=config, home=run.path) as sampler,
+        Metrics(run.path, after_step=after, console=job.console) as metrics,
+    ):
         stopped = train(
             learner,
             config,
             checkpoints=run.checkpoints,
             tell=metrics.add,
             score=score_by(job.agent),
+            sampler=sampler,
         )
     policy.save_adapter(run.adapter_dir)
     make_probe(policy, run.examples()).write(run.adapter_dir)

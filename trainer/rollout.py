@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from tooln1_agent.codec import Codec
-from tooln1_agent.engines.local.generate import Sample, generate
+from tooln1_agent.engines.local.generate import Sample
 from tooln1_agent.examples import Example
 from tooln1_agent.messages import Sampling
 from tooln1_agent.reward import Reward, Score, score
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged
 from trainer.policy import Policy
+from trainer.sampler import LocalSampler, Sampler
 
 TRUNCATED = Reward(0.0, "truncated")
 
@@ -67,27 +68,28 @@ def sample_groups(
     config: GrpoConfig,
     generator: torch.Generator,
     score: Score = score,
+    sampler: Sampler | None = None,
 ) -> list[Group]:
     """Sample and score a group for each example.
 
+    Args:
+        sampler: who samples; this process if not given.
+
     Raises Diverged where the policy's probabilities are no numbers any more.
     """
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-    model = policy.sampler()
+    sampler = sampler or LocalSampler(rows_per_batch=config.rows_per_batch)
+    prompts = [prompt_ids(example, policy.codec) for example in examples]
+    sampled = sampler.sample(
+        policy,
+        prompts,
+        n=config.group_size,
+        sampling=Sampling(temperature=config.temperature, max_tokens=config.max_tokens),
+        generator=generator,
+    )
     groups: list[Group] = []
-    for part in _parts(examples, max(1, config.rows_per_batch // config.group_size)):
-        prompts = [prompt_ids(example, policy.codec) for example in part]
-        sampled = generate(
-            model,
-            prompts,
-            n=config.group_size,
-            sampling=sampling,
-            end_ids=policy.codec.end_ids,
-            generator=generator,
-        )
-        for example, ids, samples in zip(part, prompts, sampled, strict=True):
-            rollouts = tuple(_rollout(s, example, codec=policy.codec, score=score) for s in samples)
-            groups.append(Group(example, ids, rollouts))
+    for example, ids, samples in zip(examples, prompts, sampled, strict=True):
+        rollouts = tuple(_rollout(s, example, codec=policy.codec, score=score) for s in samples)
+        groups.append(Group(example, ids, rollouts))
     return groups
 
 
@@ -101,8 +103,3 @@ def _rollout(sample: Sample, example: Example, *, codec: Codec, score: Score) ->
     truncated = sample.finish_reason == "length"
     reward = TRUNCATED if truncated else score(text, tools=example.tools, target=example.target)
     return Rollout(sample.ids, sample.logprobs, text, reward, truncated)
-
-
-def _parts(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
-    for start in range(0, len(examples), size):
-        yield examples[start : start + size]

@@ -16,7 +16,7 @@ TRAINED, UNTRAINED = (-1.0, -0.5, -0.1), (-2.0, -0.5, -0.6)
 def probe(**fields: object) -> Probe:
     given = {
         "prompt_ids": (1, 2),
-        "completion_ids": (3, 4),
+        "completion_ids": (3, 4, 5),
         "logprobs": TRAINED,
         "base_logprobs": UNTRAINED,
     }
@@ -54,6 +54,6 @@ def test_a_probe_comes_back_from_its_file(tmp_path: Path) -> None:
         read_probe(tmp_path)
 
 
-def test_every_token_but_the_first_has_its_figures() -> None:
-    with pytest.raises(ValidationError, match="4 ids need 3"):
+def test_every_token_of_the_reply_has_its_figures() -> None:
+    with pytest.raises(ValidationError, match="reply of 3 tokens"):
         probe(logprobs=TRAINED[:2])

@@ -1,9 +1,10 @@
-"""One vLLM process with a small random model, for all tests that need a vLLM and not its start."""
+"""vLLM processes with a small random model, for all tests that need one and not its start."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,15 +31,14 @@ def vllm_python(pytestconfig: pytest.Config) -> Path:
     return found.absolute()
 
 
-@pytest.fixture(scope="session")
-def vllm(vllm_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
-    """In float32, so that torch in this process computes the same."""
-    home = tmp_path_factory.mktemp("vllm")
+@contextmanager
+def running(home: Path, python: Path, arguments: str) -> Iterator[Vllm]:
+    """Run a vLLM in float32, so that torch in this process computes the same."""
     model_dir = save_model(home / "tiny")
     process = child(
         model_dir,
-        python=vllm_python,
-        arguments=["--dtype float32 --max-loras 4 --max-lora-rank 8"],
+        python=python,
+        arguments=["--dtype float32 --max-lora-rank 8", arguments],
         log_file=home / "vllm.log",
     )
     try:
@@ -46,3 +46,22 @@ def vllm(vllm_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield Vllm(process, model_dir)
     finally:
         asyncio.run(process.aclose())
+
+
+@pytest.fixture(scope="session")
+def vllm(vllm_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
+    """With a place for every adapter of the tests.
+
+    On a CPU vLLM answers for the base model with the adapter in its last place, once all are taken.
+    """
+    places = "--max-loras 64 --max-cpu-loras 64"
+    with running(tmp_path_factory.mktemp("vllm"), vllm_python, places) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def narrow_vllm(vllm_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
+    """With places for two adapters, for tests that never ask the base model."""
+    places = "--max-loras 2 --max-cpu-loras 2"
+    with running(tmp_path_factory.mktemp("narrow"), vllm_python, places) as found:
+        yield found

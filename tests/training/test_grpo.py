@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from tool_registry import ToolSpec
+from tooln1_agent.engines.local.generate import Sample
 from tooln1_agent.examples import Example, Target
 from tooln1_agent.reward import Reward, Score, score
 from trainer.checkpoint import latest_checkpoint, restore
@@ -19,6 +21,7 @@ from trainer.grpo import train
 from trainer.learner import Learner, new_learner
 from trainer.metrics import StepMetrics
 from trainer.policy import load_policy
+from trainer.sampler import LocalSampler, Sampler
 
 Make = Callable[..., list[Example]]
 SMALL = {"lora_rank": 1, "prompts_per_step": 2, "group_size": 4, "max_tokens": 2, "steps": 3}
@@ -41,27 +44,31 @@ class Course:
     """One run of the loop, and what it told."""
 
     def __init__(
-        self, learner: Learner, config: GrpoConfig, checkpoints: Path, *, score: Score
+        self,
+        learner: Learner,
+        config: GrpoConfig,
+        checkpoints: Path,
+        *,
+        score: Score,
+        sampler: Sampler | None = None,
     ) -> None:
         self.steps: list[StepMetrics] = []
         self.reason = train(
-            learner, config, checkpoints=checkpoints, tell=self.steps.append, score=score
+            learner,
+            config,
+            checkpoints=checkpoints,
+            tell=self.steps.append,
+            score=score,
+            sampler=sampler or NeverTruncated(),
         )
 
 
-@pytest.fixture
-def never_truncated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a random model, which hardly ever ends a reply, be paid for one that was cut."""
-    from trainer import rollout
+class NeverTruncated(LocalSampler):
+    """Lets a random model, which hardly ever ends a reply, be paid for one that was cut."""
 
-    plain = rollout.generate
-
-    def ended(*args: Any, **options: Any) -> Any:
-        return [
-            [type(s)(s.ids, s.logprobs, "stop") for s in group] for group in plain(*args, **options)
-        ]
-
-    monkeypatch.setattr(rollout, "generate", ended)
+    def sample(self, *args: Any, **options: Any) -> list[list[Sample]]:
+        sampled = super().sample(*args, **options)
+        return [[replace(sample, finish_reason="stop") for sample in group] for group in sampled]
 
 
 @pytest.mark.slow
@@ -70,13 +77,12 @@ def test_the_policy_learns_what_is_rewarded(
 ) -> None:
     config = GrpoConfig(steps=24, prompts_per_step=4, max_tokens=16, learning_rate=3e-3)
     learner = learner_of(tiny_agent_dir, make_examples(["on"] * 8), config)
-    course = Course(learner, config, tmp_path, score=score)
+    course = Course(learner, config, tmp_path, score=score, sampler=LocalSampler())
     rewards = [step.reward for step in course.steps]
     assert sum(rewards[-4:]) / 4 > sum(rewards[:4]) / 4 + 0.15
     assert course.steps[-1].kl > course.steps[0].kl
 
 
-@pytest.mark.usefixtures("never_truncated")
 def test_a_run_that_was_cut_in_two_ends_bit_for_bit_like_one_that_was_not(
     tiny_model_dir: Path, make_examples: Make, tmp_path: Path
 ) -> None:
@@ -101,7 +107,6 @@ def test_a_run_that_was_cut_in_two_ends_bit_for_bit_like_one_that_was_not(
     assert all(torch.equal(w, expected[n]) for n, w in second.policy.trainable().items())
 
 
-@pytest.mark.usefixtures("never_truncated")
 @pytest.mark.parametrize(
     ("value", "reason"), [(0.0, "no group had spread"), (1.0, "solved: at least 95%")]
 )
@@ -132,7 +137,6 @@ def test_the_time_limit_ends_a_run_after_its_step(
     assert latest_checkpoint(tmp_path).progress.step == 1
 
 
-@pytest.mark.usefixtures("never_truncated")
 def test_a_run_that_diverges_keeps_the_last_good_weights(
     tiny_model_dir: Path, make_examples: Make, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from peft import PeftModel
 from tooln1_agent.engines.local.model import load_base
 from tooln1_agent.errors import AdapterError
 from tooln1_agent.examples import Example
+from tooln1_agent.probe import Probe
 from trainer.config import GrpoConfig
 from trainer.policy import Policy, load_policy
 from trainer.probe import make_probe
@@ -26,12 +27,12 @@ def trained(model_dir: Path, *, seed: int) -> Policy:
     return policy
 
 
-def scores(model: Any, ids: Sequence[int]) -> list[float]:
+def scores(model: Any, probe: Probe) -> list[float]:
+    ids, start = [*probe.prompt_ids, *probe.completion_ids], len(probe.prompt_ids)
     with torch.inference_mode():
-        logprobs = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
-    found: list[float] = (
-        logprobs.gather(-1, torch.tensor(ids[1:]).unsqueeze(-1)).squeeze(-1).tolist()
-    )
+        logprobs = model(torch.tensor([ids])).logits[0, start - 1 : -1].log_softmax(-1)
+    chosen = torch.tensor(probe.completion_ids).unsqueeze(-1)
+    found: list[float] = logprobs.gather(-1, chosen).squeeze(-1).tolist()
     return found
 
 
@@ -44,9 +45,9 @@ def test_a_probe_holds_for_the_saved_adapter_and_for_nothing_else(
     assert 0 < len(probe.completion_ids) <= 32
     base = load_base(tiny_model_dir)
     with pytest.raises(AdapterError, match="not what was trained"):
-        probe.check(scores(base, probe.ids))
+        probe.check(scores(base, probe))
     with pytest.raises(AdapterError, match="not what was trained"):
-        probe.check(scores(trained(tiny_model_dir, seed=2).model, probe.ids))
-    served = scores(PeftModel.from_pretrained(base, tmp_path / "saved").eval(), probe.ids)
+        probe.check(scores(trained(tiny_model_dir, seed=2).model, probe))
+    served = scores(PeftModel.from_pretrained(base, tmp_path / "saved").eval(), probe)
     assert max(abs(a - b) for a, b in zip(served, probe.logprobs, strict=True)) < 1e-3
     probe.check(served)

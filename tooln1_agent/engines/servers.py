@@ -50,7 +50,7 @@ def running(
     Raises:
         ConfigError: a URL is none.
     """
-    roots = [_root(url) for url in urls]
+    roots = [server_root(url) for url in urls]
     engines: list[Engine]
     if model == "seed" or Path(model).is_dir():
         directory = model_dir(model)
@@ -66,8 +66,8 @@ def running(
     return engines[0] if len(engines) == 1 else PooledEngine(engines)
 
 
-def _root(url: str) -> str:
-    """Return a URL without its last part, "/v1"."""
+def server_root(url: str) -> str:
+    """Return a server's URL without its last part, "/v1"; raises ConfigError where it is none."""
     parts = urlsplit(url.strip())
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ConfigError(

@@ -48,29 +48,17 @@ def completion_body(
     }
 
 
-def scoring_body(ids: Sequence[int], *, model: str) -> dict[str, Any]:
-    """Return the body that asks for the log-probs of given ids; see `scores`."""
+def forced_body(prompt_ids: Sequence[int], token: int, *, model: str) -> dict[str, Any]:
+    """Return the body that has vLLM sample just this token: so one hears its log-prob.
+
+    vLLM's own `prompt_logprobs` would take one request for a whole text, but beside other
+    requests and with LoRA switched on it ends the engine (0.32, on a CPU).
+    """
+    greedy = Sampling(max_tokens=1)
     return {
-        "model": model,
-        "prompt": list(ids),
-        "temperature": 0.0,
-        "max_tokens": 1,
-        "prompt_logprobs": 0,
+        **completion_body(prompt_ids, greedy, model=model, end_ids=()),
+        "allowed_token_ids": [token],
     }
-
-
-def scores(answer: Mapping[str, Any], ids: Sequence[int]) -> tuple[float, ...]:
-    """Return the log-prob of each id but the first, which has none."""
-    try:
-        given = answer["choices"][0]["prompt_logprobs"]
-        return tuple(
-            float(step[str(token)]["logprob"])
-            for token, step in zip(ids[1:], given[1:], strict=True)
-        )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise EngineError(
-            f"vLLM sent no log-probs of the prompt ({type(error).__name__}: {error})"
-        ) from error
 
 
 class Sampled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,10 +11,11 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from tooln1_agent.engines.vllm.api import Sampled, completion_body, scores, scoring_body
+from tooln1_agent.engines.vllm.api import Sampled, completion_body, forced_body
 from tooln1_agent.engines.wire import Wire, events
-from tooln1_agent.errors import AdapterError, ConfigError, EngineDown, EngineError, EngineRefused
+from tooln1_agent.errors import AdapterError, ConfigError, EngineDown, EngineRefused
 from tooln1_agent.messages import Sampling
+from tooln1_agent.probe import mean_gap
 
 log = logging.getLogger("tooln1_agent.engines.vllm")
 
@@ -61,12 +63,26 @@ class Client:
         async with self._wire.post(_COMPLETIONS, body) as response:
             yield response
 
-    async def scores(self, ids: Sequence[int], *, model: str) -> tuple[float, ...]:
-        """Return the log-prob of each id but the first, in nats."""
-        async with self._wire.post(_COMPLETIONS, scoring_body(ids, model=model)) as response:
-            async for answer in events(response):
-                return scores(answer, ids)
-        raise EngineError("vLLM sent an empty answer")
+    async def sampled(self, body: Mapping[str, Any]) -> Sampled:
+        """Return a whole completion."""
+        sampled = Sampled(model=body["model"])
+        async with self.completion(body) as response:
+            async for event in events(response):
+                sampled.add(event)
+        return sampled
+
+    async def scores(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, model: str
+    ) -> tuple[float, ...]:
+        """Return the log-probs of given completion ids, in nats, under the plain model."""
+        ids = [*prompt_ids, *completion_ids]
+        forced = await asyncio.gather(
+            *(
+                self.sampled(forced_body(ids[:place], ids[place], model=model))
+                for place in range(len(prompt_ids), len(ids))
+            )
+        )
+        return tuple(sampled.logprobs[0] for sampled in forced)
 
     async def load(self, version: str, path: Path) -> None:
         """Load an adapter under its version; one that is loaded from this path is left alone.
@@ -74,14 +90,20 @@ class Client:
         Raises:
             AdapterError: vLLM does not take it; says why.
         """
-        body = {"lora_name": version, "lora_path": str(path)}
+        place = (await self._cards()).get(version, {}).get("root")
+        if place == str(path):
+            return
+        if place is not None:  # the same weights, but nobody says that they stay where they are
+            await self.unload(version)
         try:
-            async with self._wire.post("/v1/load_lora_adapter", body):
+            async with self._wire.post(
+                "/v1/load_lora_adapter", {"lora_name": version, "lora_path": str(path)}
+            ):
                 return
         except (EngineRefused, EngineDown) as error:  # 500 is its answer to a broken directory
             refusal = error
         if (await self._cards()).get(version, {}).get("root") == str(path):
-            return
+            return  # somebody was faster
         raise AdapterError(
             f"vLLM does not take adapter {version!r} in {str(path)!r}: {refusal}. The path must be "
             "the same for vLLM, and the rank within its --max-lora-rank"
@@ -99,14 +121,10 @@ class Client:
         self, prompt_ids: Sequence[int], *, base: str, end_ids: Sequence[int]
     ) -> None:
         """Raise ConfigError unless sampled log-probs are the plain model's at any temperature."""
-        sampled = Sampled(model=base)
         body = completion_body(prompt_ids, _TRIAL, model=base, end_ids=end_ids)
-        async with self.completion(body) as response:
-            async for event in events(response):
-                sampled.add(event)
-        plain = await self.scores([*prompt_ids, *sampled.ids], model=base)
-        pairs = zip(sampled.logprobs, plain[len(prompt_ids) - 1 :], strict=True)
-        off = sum(abs(one - other) for one, other in pairs) / len(sampled.ids)
+        sampled = await self.sampled(body)
+        plain = await self.scores(prompt_ids, sampled.ids, model=base)
+        off = mean_gap(sampled.logprobs, plain)
         if off > _ROUNDING:
             raise ConfigError(
                 f"the log-probs of vLLM at {self._wire.root} are {off:.2f} nats off the plain "

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 
@@ -33,7 +33,7 @@ from tooln1_agent.errors import (
     EngineError,
     EngineRefused,
 )
-from tooln1_agent.messages import Completion, Usage
+from tooln1_agent.messages import Completion, Sampling, Usage
 from tooln1_agent.probe import read_probe
 from tooln1_agent.prompt import Segment
 
@@ -128,7 +128,8 @@ class VllmEngine:
         self._check_length(request, len(prompt_ids))
         text = TextStream(self._codec, stop=request.sampling.stop)
         sampled = Sampled(model=request.adapter or self._base)
-        async with self._answer(prompt_ids, request) as response:
+        body = self._body(prompt_ids, request.sampling, adapter=request.adapter)
+        async with self._answer(body, request.adapter) as response:
             async for event in events(response):
                 known = len(sampled.ids)
                 for count, token in enumerate(sampled.add(event), known + 1):
@@ -142,7 +143,33 @@ class VllmEngine:
         rest, whole = text.end()
         if rest:
             yield rest
-        yield _completion(request, prompt_ids, sampled, whole)
+        yield _completion(sampled, whole, prompt_ids, request.sampling, adapter=request.adapter)
+
+    async def sample(
+        self, prompt_ids: Sequence[int], *, n: int, sampling: Sampling, adapter: str | None
+    ) -> list[Completion]:
+        """Return `n` completions of a prompt in token ids; what `stop` says is not read.
+
+        Raises:
+            EngineBusy, EngineDown: as `stream` does.
+        """
+        await self.start()
+        body = {**self._body(prompt_ids, sampling, adapter=adapter), "n": n}
+        each = [Sampled(model=body["model"]) for _ in range(n)]
+        async with self._answer(body, adapter) as response:
+            async for event in events(response):
+                for choice in event.get("choices") or ():
+                    each[choice["index"]].add({**event, "choices": [choice]})
+        return [
+            _completion(
+                sampled,
+                self._codec.decode(sampled.ids),
+                tuple(prompt_ids),
+                sampling,
+                adapter=adapter,
+            )
+            for sampled in each
+        ]
 
     async def load_adapter(self, version: str, path: Path) -> None:
         """Make an adapter available under its version.
@@ -173,25 +200,27 @@ class VllmEngine:
         await self._client.aclose()
         await self._server.aclose()
 
+    def _body(
+        self, prompt_ids: Sequence[int], sampling: Sampling, *, adapter: str | None
+    ) -> dict[str, Any]:
+        model = adapter or self._base
+        return completion_body(prompt_ids, sampling, model=model, end_ids=self._codec.end_ids)
+
     @asynccontextmanager
     async def _answer(
-        self, prompt_ids: Sequence[int], request: ModelRequest
+        self, body: Mapping[str, Any], adapter: str | None
     ) -> AsyncIterator[httpx.Response]:
         """Open the answer; a server that was restarted is given the adapter once more."""
-        model = request.adapter or self._base
-        body = completion_body(
-            prompt_ids, request.sampling, model=model, end_ids=self._codec.end_ids
-        )
-        path = None if request.adapter is None else self._path_of(request.adapter)
+        path = None if adapter is None else self._path_of(adapter)
         self._server.check()
         async with AsyncExitStack() as stack:
             try:
                 response = await stack.enter_async_context(self._client.completion(body))
             except EngineRefused as error:
-                if path is None or error.status != _NOT_FOUND:
+                if adapter is None or path is None or error.status != _NOT_FOUND:
                     raise
-                log.info("vLLM has forgotten adapter %s; it is loaded again", model)
-                await self._client.load(model, path)
+                log.info("vLLM has forgotten adapter %s; it is loaded again", adapter)
+                await self._client.load(adapter, path)
                 response = await stack.enter_async_context(self._client.completion(body))
             yield response
 
@@ -201,7 +230,8 @@ class VllmEngine:
         if probe is None:
             log.info("adapter %s has no probe; what is served is not compared", version)
             return
-        probe.check(await self._client.scores(probe.ids, model=version))
+        served = await self._client.scores(probe.prompt_ids, probe.completion_ids, model=version)
+        probe.check(served)
 
     def _path_of(self, version: str) -> Path:
         path = self._adapters.get(version)
@@ -230,7 +260,12 @@ def _checked(version: str, path: Path) -> Path:
 
 
 def _completion(
-    request: ModelRequest, prompt_ids: tuple[int, ...], sampled: Sampled, text: str
+    sampled: Sampled,
+    text: str,
+    prompt_ids: tuple[int, ...],
+    sampling: Sampling,
+    *,
+    adapter: str | None,
 ) -> Completion:
     if sampled.finish_reason is None:
         raise EngineDown("vLLM ended its reply in the middle; try again")
@@ -239,10 +274,10 @@ def _completion(
     return Completion(
         text=text,
         finish_reason="length" if sampled.finish_reason == "length" else "stop",
-        adapter=request.adapter,
+        adapter=adapter,
         prompt_ids=sampled.prompt_ids,
         completion_ids=tuple(sampled.ids),
         logprobs=tuple(sampled.logprobs),
-        sampling=request.sampling,
+        sampling=sampling,
         usage=Usage(prompt_tokens=len(prompt_ids), completion_tokens=len(sampled.ids)),
     )

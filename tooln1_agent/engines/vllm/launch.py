@@ -36,6 +36,11 @@ _ON_CPU = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_NUM_THREADS": "1",
 }
+_CPU_ARGUMENTS = (
+    "--enforce-eager",
+    *("--dtype", "bfloat16"),
+    "--no-enable-chunked-prefill",  # a seeded request whose prompt is cut in two ends vLLM 0.32
+)
 _OURS = "TOOLN1_"
 
 
@@ -69,7 +74,7 @@ def child(
         *("--enable-lora", "--max-loras", "2", "--max-cpu-loras", "4"),
         *("--generation-config", "vllm", "--logprobs-mode", "raw_logprobs"),
         "--disable-uvicorn-access-log",
-        *(() if has_gpu else ("--enforce-eager", "--dtype", "bfloat16")),
+        *(() if has_gpu else _CPU_ARGUMENTS),
         *limit,
         *_words(arguments),
     ]

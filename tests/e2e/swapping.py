@@ -1,0 +1,174 @@
+"""Sixteen clients stream without a pause while the live adapter changes under them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.agent.served import ASKED, CHAT, WEATHER_TOOL, kit
+from tests.e2e.vllm_models import Torch, furthest
+from tooln1_agent.adapters import AdapterStore
+from tooln1_agent.engines.base import Engine
+from tooln1_agent.messages import Completion
+
+CLIENTS = 16
+FIGURES_AGREE = 5e-3
+"""Nats; engine and torch compute in float32, in another order."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """One streamed answer, as its client saw it."""
+
+    adapter: str
+    began: float
+    status: int
+    chunks: list[float] = field(default_factory=list)
+    """When each piece of content came, in seconds."""
+    last: str = ""
+    """What the stream ended with."""
+
+    @property
+    def gaps(self) -> list[float]:
+        return [after - before for before, after in itertools.pairwise(self.chunks)]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the clients saw, and what the store has of it."""
+
+    answers: list[Answer]
+    completions: list[Completion]
+
+    def figures(self) -> dict[str, float]:
+        """Return the gaps between pieces of a stream, in milliseconds."""
+        gaps = [gap * 1000 for answer in self.answers for gap in answer.gaps]
+        return {
+            "answers": len(self.answers),
+            "p50_gap_ms": round(statistics.median(gaps), 1),
+            "p99_gap_ms": round(statistics.quantiles(gaps, n=100)[98], 1),
+            "longest_gap_ms": round(max(gaps), 1),
+        }
+
+
+def swap_under_load(engine: Engine, adapters: AdapterStore, versions: list[str]) -> Load:
+    """Make each version live in turn, going on when a client has seen the one before."""
+    made = kit(engine=engine, adapters=adapters, adapter_poll_s=0.05)
+    with made.on_socket() as address:
+        answers = asyncio.run(_ask_while(address, lambda seen: _swaps(adapters, versions, seen)))
+    return Load(answers, _logged(made.store))
+
+
+def stay_under_load(engine: Engine, adapters: AdapterStore, *, answers: int) -> Load:
+    """Load the server likewise and change nothing, until it has given so many answers."""
+    made = kit(engine=engine, adapters=adapters)
+    with made.on_socket() as address:
+        got = asyncio.run(_ask_while(address, lambda seen: _enough(seen, answers)))
+    return Load(got, _logged(made.store))
+
+
+def check_swaps(
+    load: Load, versions: list[str], *, model_dir: Path, adapters: AdapterStore
+) -> None:
+    """No request failed, every swap had calls in flight, and no completion mixes versions."""
+    assert {answer.status for answer in load.answers} == {200}
+    assert {answer.last for answer in load.answers} == {"[DONE]"}
+    served = {answer.adapter for answer in load.answers}
+    assert served == {*versions}
+    for old, new in itertools.pairwise(versions):
+        began = min(answer.began for answer in load.answers if answer.adapter == new)
+        ends = [a.chunks[-1] for a in load.answers if a.adapter == old and a.chunks]
+        assert sum(end > began for end in ends) > 0, f"nothing of {old} was in flight"
+    assert sorted(a.adapter for a in load.answers) == sorted(
+        str(c.adapter) for c in load.completions
+    )
+    model = Torch(model_dir)
+    for completion in load.completions:
+        assert completion.adapter is not None
+        expected = model.logprobs(completion, adapter=adapters.get(completion.adapter).path)
+        assert furthest(completion.logprobs or (), expected) < FIGURES_AGREE
+
+
+async def _ask_while(
+    address: str, until: Callable[[list[Answer]], AsyncIterator[None] | Any]
+) -> list[Answer]:
+    answers: list[Answer] = []
+    numbers = itertools.count()
+    over = False
+
+    async def ask(client: httpx.AsyncClient) -> None:
+        while not over:
+            answers.append(await _stream(client, next(numbers)))
+
+    async with httpx.AsyncClient(base_url=address, timeout=120) as client:
+        asking = [asyncio.create_task(ask(client)) for _ in range(CLIENTS)]
+        await until(answers)
+        over = True
+        await asyncio.gather(*asking)
+    return answers
+
+
+async def _swaps(adapters: AdapterStore, versions: list[str], seen: list[Answer]) -> None:
+    for version in versions[1:]:
+        adapters.promote(version, reason="test")
+        while not any(answer.adapter == version for answer in seen):  # noqa: ASYNC110 - others see
+            await asyncio.sleep(0.02)
+
+
+async def _enough(seen: list[Answer], count: int) -> None:
+    while len(seen) < count:  # noqa: ASYNC110 - seen by other tasks
+        await asyncio.sleep(0.02)
+
+
+async def _stream(client: httpx.AsyncClient, number: int) -> Answer:
+    body = {
+        "model": "helper",
+        "messages": ASKED,
+        "tools": [WEATHER_TOOL],
+        "stream": True,
+        "temperature": 1.0,
+        "seed": number,
+        "max_tokens": 48,
+    }
+    async with client.stream("POST", CHAT, json=body) as response:
+        adapter = response.headers.get("x-adapter", "")
+        answer = Answer(adapter, time.perf_counter(), response.status_code)
+        async for data in _events(response):
+            answer.last = data
+            if _has_content(data):
+                answer.chunks.append(time.perf_counter())
+    return answer
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[str]:
+    """Split at blank lines alone: what a random model says holds every other line end."""
+    buffer = ""
+    async for text in response.aiter_text():
+        *whole, buffer = (buffer + text).split("\n\n")
+        for event in whole:
+            yield event.removeprefix("data: ")
+
+
+def _has_content(data: str) -> bool:
+    if data == "[DONE]":
+        return False
+    choices = json.loads(data).get("choices") or [{}]
+    return bool(choices[0].get("delta", {}).get("content"))
+
+
+def _logged(store: Any) -> list[Completion]:
+    def completions() -> Iterator[Completion]:
+        for interaction in store.interactions():
+            for turn in interaction.turns:
+                yield turn.completion
+
+    return list(completions())
