@@ -1,4 +1,4 @@
-"""`tooln1-agent retrain`. Loads without torch; the learner is imported when the command runs."""
+"""`tooln1-agent retrain` and `sft`. Loads without torch; the learner is imported when one runs."""
 
 from __future__ import annotations
 
@@ -49,6 +49,17 @@ def retrain(
     ] = None,
     lora_rank: Annotated[
         int | None, typer.Option(help="A rank that vLLM serves: 1, 8, 16, 32, ... [16].")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="grpo, sft (on gold calls), or sft+grpo [grpo]."),
+    ] = None,
+    sft_steps: Annotated[
+        int | None, typer.Option(help="Of sft+grpo: steps on gold calls [20].")
+    ] = None,
+    thoughts: Annotated[
+        str | None,
+        typer.Option(help="Before gold calls: a 'short' thought, or the policy's 'own' [short]."),
     ] = None,
     loss: Annotated[
         str | None,
@@ -124,6 +135,9 @@ def retrain(
         temperature=temperature,
         learning_rate=learning_rate,
         lora_rank=lora_rank,
+        method=method,
+        sft_steps=sft_steps,
+        thoughts=thoughts,
         loss=loss,
         beta=beta,
         refill=refill,
@@ -161,6 +175,48 @@ def retrain(
     except (NoSpread, Diverged) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(NO_SPREAD if isinstance(error, NoSpread) else DIVERGED) from error
+
+
+def sft(
+    store: Annotated[Path, typer.Option(help="Replay store to learn from.")],
+    model: Annotated[str, typer.Option(help="Base model: 'seed' or a model directory.")] = "seed",
+    out: Annotated[Path, typer.Option(help="Adapter directory; runs are kept in it.")] = Path(
+        "adapters"
+    ),
+    start: Annotated[
+        str, typer.Option("--from", help="Start from the 'live' adapter or afresh from 'base'.")
+    ] = "live",
+    steps: Annotated[int | None, typer.Option(help="Most optimizer steps [60].")] = None,
+    prompts_per_step: Annotated[int | None, typer.Option(help="Examples a step [16].")] = None,
+    thoughts: Annotated[
+        str | None,
+        typer.Option(help="Before the calls: a 'short' thought, or the policy's 'own' [short]."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of AdamW [by the model's size; 3e-3 for the seed].")
+    ] = None,
+    gate: Annotated[bool, typer.Option(help="Judge the adapter on held-out examples.")] = True,
+    promote: Annotated[bool, typer.Option(help="Make it live if it passes.")] = True,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file whose [retrain] and [gate] set what flags do not."),
+    ] = None,
+) -> None:
+    """Learn from the gold calls of labels: `retrain --method sft`, which has further options."""
+    retrain(
+        store=store,
+        model=model,
+        out=out,
+        start=start,
+        method="sft",
+        steps=steps,
+        prompts_per_step=prompts_per_step,
+        thoughts=thoughts,
+        learning_rate=learning_rate,
+        gate=gate,
+        promote=promote,
+        config=config,
+    )
 
 
 def _given(**values: Any) -> dict[str, Any]:

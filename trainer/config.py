@@ -22,6 +22,13 @@ class GrpoConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    method: Literal["grpo", "sft", "sft+grpo"] = "grpo"
+    """Learn from sampled rollouts, from the gold calls (see `sft`), or from these first."""
+    sft_steps: int = Field(default=20, ge=1)
+    """Of "sft+grpo": how many of its steps learn from the gold calls."""
+    thoughts: Literal["short", "own"] = "short"
+    """What is thought before the gold calls: a short sentence, or what the policy itself thinks
+    when it is sampled, which costs as much as GRPO's sampling."""
     loss: LossName = "tool_n1"
     """Variant of the loss: see `loss.VARIANTS`."""
     steps: int = Field(default=60, ge=1)
@@ -63,6 +70,8 @@ class GrpoConfig(BaseModel):
     """Optimizer steps on one batch of rollouts; 1 is on policy."""
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """The gradient is scaled down to this norm."""
+    max_kl: float = Field(default=10.0, gt=0.0)
+    """Stop when the mean divergence from the base model is above so many nats a token."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     """Of AdamW."""
     new_share: float = Field(default=0.5, ge=0.0, le=1.0)
@@ -72,7 +81,8 @@ class GrpoConfig(BaseModel):
     rows_per_batch: int = Field(default=128, ge=1)
     """Rollouts that are sampled together."""
     tokens_per_pass: int = Field(default=8192, ge=1)
-    """Padded tokens of one forward and backward pass; the gradient does not depend on it."""
+    """Padded tokens of one forward and backward pass; the gradient does not depend on it. Halved
+    for the rest of the run when memory runs out."""
     prefix_form: Literal["auto", "cached", "packed"] = "auto"
     """How the rollouts of a group share their prompt (see `prefix`): "auto" is "packed" with
     gradient checkpointing and "cached" without, which is less work."""
@@ -106,6 +116,11 @@ class GrpoConfig(BaseModel):
                 "gradient_checkpointing drops the cache that prefix_form='cached' rests on; use "
                 "prefix_form='packed' or 'auto'"
             )
+        if self.method == "sft+grpo" and self.sft_steps >= self.steps:
+            raise ValueError(
+                f"sft_steps={self.sft_steps} leaves none of steps={self.steps} to GRPO; lower it, "
+                "or use method='sft'"
+            )
         if self.context_limit is not None and self.context_limit <= self.max_tokens:
             raise ValueError(
                 f"context_limit={self.context_limit} leaves no room for a prompt beside "
@@ -122,6 +137,11 @@ class GrpoConfig(BaseModel):
     def upper_clip(self) -> float:
         """Return the upper clip that holds: the set one, the variant's, or the lower one."""
         return self.clip_high or VARIANTS[self.loss].clip_high or self.lower_clip
+
+    @property
+    def imitation_steps(self) -> int:
+        """Return how many of the steps learn from gold calls."""
+        return {"grpo": 0, "sft": self.steps, "sft+grpo": self.sft_steps}[self.method]
 
     @property
     def form(self) -> PrefixForm:

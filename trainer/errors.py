@@ -5,6 +5,7 @@ ToolN1Error
     ├── NothingToTrain     no example can be trained on; says how to get some
     ├── NoSpread           every group was all right or all wrong, so there was nothing to learn
     ├── Diverged           a loss, gradient or weight stopped being a finite number
+    │   └── Exploded       the policy has left the base model too far behind
     ├── UnsupportedModel   the base model is of a kind whose log-probs would come out wrong
     └── CheckpointError    a run or checkpoint is missing, damaged, or of other settings
 """
@@ -32,6 +33,10 @@ class Diverged(TrainerError):
 
 class UnsupportedModel(TrainerError):
     """The model does something that the trainer's forward pass would leave out."""
+
+
+class Exploded(Diverged):
+    """The policy is too far from the base model; its weights are not kept."""
 
 
 class CheckpointError(TrainerError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from tooln1_agent.reward import Score, score
 from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
-from trainer.errors import Diverged
+from trainer.errors import Diverged, Exploded
 from trainer.learner import Learner
 from trainer.metrics import StepMetrics
 from trainer.rollout import Group, sample_groups
@@ -43,7 +43,15 @@ def train(
                 sampled = _sample(learner, config, score=score, sampler=sampler)
             batch = _batch(sampled, config)
             with timer.phase("update"):
-                stats = update(learner.policy, learner.optimizer, groups=batch, config=config)
+                stats = update(
+                    learner.policy,
+                    learner.optimizer,
+                    groups=batch,
+                    config=config,
+                    budget=learner.budget,
+                )
+        except Exploded:  # what is newest on disk is from before
+            raise
         except Diverged:
             learner.save(checkpoints)
             raise

@@ -13,6 +13,7 @@ from tooln1_agent.examples import Example
 from trainer.checkpoint import Progress, capture, latest_checkpoint, restore, save_checkpoint
 from trainer.config import GrpoConfig, default_learning_rate
 from trainer.errors import NothingToTrain
+from trainer.passes import Budget
 from trainer.policy import Policy
 from trainer.rollout import prompt_ids
 from trainer.run import Run
@@ -28,6 +29,7 @@ class Learner:
     generator: torch.Generator
     order: PromptOrder
     progress: Progress
+    budget: Budget
 
     def save(self, checkpoints: Path) -> None:
         """Write a checkpoint of the present step."""
@@ -55,7 +57,14 @@ def new_learner(
     )
     generator = torch.Generator(policy.device).manual_seed(config.seed)
     order = PromptOrder(examples, config, known_until=known_until)
-    return Learner(policy, optimizer, generator, order, Progress(drawn=order.drawn))
+    return Learner(
+        policy,
+        optimizer,
+        generator,
+        order,
+        Progress(drawn=order.drawn),
+        Budget(config.tokens_per_pass),
+    )
 
 
 def learner_of(

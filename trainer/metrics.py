@@ -24,7 +24,8 @@ class StepMetrics:
     """One step. Means of rewards and lengths are over all rollouts that were sampled."""
 
     step: int
-    reward: float
+    reward: float | None
+    """None where nothing was sampled, as the step learned from gold calls."""
     call_reward: float | None
     """Mean reward on examples that need a call; None where the step had none."""
     no_call_reward: float | None
@@ -52,6 +53,8 @@ class StepMetrics:
     update_s: float
     trained_s: float
     """Seconds of training since the run began."""
+    tokens_per_pass: int = 0
+    """Padded tokens that a pass was allowed: halved after memory had run out."""
 
 
 class Metrics:
@@ -120,20 +123,21 @@ def _board(directory: Path, after_step: int) -> Any:
 
 def _line(step: StepMetrics) -> str:
     return (
-        f"step {step.step:>4}  reward {step.reward:.3f}  flat groups {step.flat_share:.0%}  "
-        f"KL {step.kl:.4f}  {step.tokens_per_s:,.0f} tokens/s  {step.mean_tokens:.0f} tokens each  "
+        f"step {step.step:>4}  reward {_share(step.reward)}  loss {step.loss:.3f}  "
+        f"flat groups {step.flat_share:.0%}  KL {step.kl:.4f}  "
+        f"{step.tokens_per_s:,.0f} tokens/s  {step.mean_tokens:.0f} tokens each  "
         f"sampling {step.sample_s:.1f} s, update {step.update_s:.1f} s"
     )
 
 
 def _table(steps: deque[StepMetrics]) -> Table:
-    table = Table(title="GRPO: the last steps", title_justify="left", expand=False)
+    table = Table(title="The last steps", title_justify="left", expand=False)
     for name in ("step", "reward", "call", "no call", "flat", "KL", "tokens/s", "length", "s/step"):
         table.add_column(name, justify="right")
     for step in steps:
         table.add_row(
             str(step.step),
-            f"{step.reward:.3f}",
+            _share(step.reward),
             _share(step.call_reward),
             _share(step.no_call_reward),
             f"{step.flat_share:.0%}",

@@ -27,9 +27,12 @@ class Outcome:
     def lines(self) -> list[str]:
         """Say it in words."""
         done = self.progress
+        trained = f"trained: {done.updates} updates in {done.step} steps, {done.trained_s:.0f} s"
+        if done.first_reward is not None and done.last_reward is not None:
+            rewards = f"{done.first_reward:.3f} -> {done.last_reward:.3f}"
+            trained += f"; mean reward of the rollouts {rewards}"
         said = [
-            f"trained: {done.updates} updates in {done.step} steps, {done.trained_s:.0f} s; mean "
-            f"reward of the rollouts {done.first_reward:.3f} -> {done.last_reward:.3f}",
+            trained,
             f"stopped because: {self.stopped}",
             f"adapter: {self.adapter.version}",
         ]

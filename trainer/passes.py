@@ -12,6 +12,18 @@ from trainer.prefix import PrefixForm
 from trainer.rollout import Group, Rollout
 
 
+@dataclass(slots=True)
+class Budget:
+    """How many padded tokens go through one pass, for as long as memory suffices."""
+
+    tokens: int
+
+    def halve(self) -> bool:
+        """Allow half as many; say whether that can help."""
+        self.tokens //= 2
+        return self.tokens > 0
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """Rollouts of one group that go through one pass, and their advantages."""

@@ -35,6 +35,7 @@ from trainer.policy import load_policy
 from trainer.probe import make_probe
 from trainer.run import Manifest, Run, create_run, known_runs, unfinished_run
 from trainer.selection import shuffled_labels
+from trainer.sft import imitate
 from trainer.source import Found, add_hindsight, find_examples, holdout_of, missing_hindsight
 from trainer.vllm_sampler import SamplerChoice, open_sampler
 
@@ -173,6 +174,14 @@ def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) ->
         open_sampler(job.sampler, directory, config=config, home=run.path) as sampler,
         Metrics(run.path, after_step=after, console=job.console) as metrics,
     ):
+        imitate(
+            learner,
+            config,
+            examples=run.examples(),
+            checkpoints=run.checkpoints,
+            tell=metrics.add,
+            sampler=sampler,
+        )
         stopped = train(
             learner,
             config,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.config import GrpoConfig
-from trainer.errors import Diverged
+from trainer.errors import Diverged, Exploded
 from trainer.loss import (
     VARIANTS,
     clipped_loss,
@@ -23,7 +23,7 @@ from trainer.loss import (
     token_ratios,
     weighted_loss,
 )
-from trainer.passes import Share, group_shares, passes
+from trainer.passes import Budget, Share, group_shares, passes
 from trainer.policy import Policy
 from trainer.prefix import completion_logprobs
 from trainer.rollout import Group
@@ -39,6 +39,8 @@ class UpdateStats(NamedTuple):
     ratio_gap: float = 0.0
     """Largest difference of a token's log-prob between sampler and first pass of the update:
     rounding when all is well, at temperature 1 (tenths in bfloat16, on unlikely tokens)."""
+    tokens_per_pass: int = 0
+    """Padded tokens that a pass was allowed; less than was set after memory had run out."""
 
 
 @dataclass(slots=True)
@@ -58,14 +60,20 @@ def update(
     *,
     groups: Sequence[Group],
     config: GrpoConfig,
+    budget: Budget | None = None,
 ) -> UpdateStats:
     """Take `config.updates_per_batch` steps on a batch of groups; return the last one's stats.
 
     Flat groups cost nothing: their tokens only count in the normaliser, as they would if they
     went through the model with advantage 0 (unless their divergence is asked for).
 
-    Raises Diverged before a step that would put something not finite into the weights.
+    Args:
+        budget: of tokens per pass, halved when memory runs out; the configured one if not given.
+
+    Raises Diverged before a step that would put something not finite into the weights, Exploded
+    where the policy is too far from the reference.
     """
+    budget = budget or Budget(config.tokens_per_pass)
     keep_flat = config.kl_on_flat == "keep"
     shares = group_shares(
         [g for g in groups if keep_flat or g.has_spread],
@@ -76,7 +84,9 @@ def update(
     normaliser = _normaliser(groups, config)
     stats = UpdateStats()
     for _ in range(config.updates_per_batch):
-        stats = _step(policy, optimizer, shares=shares, normaliser=normaliser, config=config)
+        stats = step(
+            policy, optimizer, shares=shares, normaliser=normaliser, config=config, budget=budget
+        )
     return stats
 
 
@@ -91,33 +101,71 @@ def _normaliser(groups: Sequence[Group], config: GrpoConfig) -> float:
             return float(rollouts * config.max_tokens)
 
 
-def _step(
+def step(
     policy: Policy,
     optimizer: torch.optim.Optimizer,
     *,
     shares: Sequence[Share],
     normaliser: float,
     config: GrpoConfig,
+    budget: Budget,
 ) -> UpdateStats:
-    optimizer.zero_grad(set_to_none=True)
+    """Take one step on the loss of these rollouts divided by `normaliser`; raises as `update`."""
+    while True:
+        optimizer.zero_grad(set_to_none=True)
+        try:
+            sums = _backward(policy, shares, normaliser=normaliser, config=config, budget=budget)
+            break
+        except torch.OutOfMemoryError:
+            # The gradient does not depend on the cut, so the step can begin again with a finer one.
+            if not budget.halve():
+                raise
+    weights = list(policy.trainable().values())
+    norm = float(torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm))
+    tokens = max(1.0, sums.tokens)
+    _check(sums, norm=norm, kl=sums.kl / tokens, config=config)
+    optimizer.step()
+    return UpdateStats(
+        loss=sums.loss,
+        kl=sums.kl / tokens,
+        grad_norm=norm,
+        clipped_share=sums.clipped / tokens,
+        ratio_gap=sums.gap,
+        tokens_per_pass=budget.tokens,
+    )
+
+
+def _backward(
+    policy: Policy,
+    shares: Sequence[Share],
+    *,
+    normaliser: float,
+    config: GrpoConfig,
+    budget: Budget,
+) -> _Sums:
     sums = _Sums()
-    for part in passes(shares, tokens_per_pass=config.tokens_per_pass, form=config.form):
+    for part in passes(shares, tokens_per_pass=budget.tokens, form=config.form):
         with policy.learning():
             with _precision(policy, config):
                 loss = _loss(policy, part, config, sums) / normaliser
             loss.backward()  # type: ignore[no-untyped-call]
         sums.loss += loss.item()
-    weights = list(policy.trainable().values())
-    norm = float(torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm))
+    return sums
+
+
+def _check(sums: _Sums, *, norm: float, kl: float, config: GrpoConfig) -> None:
     if not (math.isfinite(sums.loss) and math.isfinite(norm)):
         raise Diverged(
             f"the loss is {sums.loss} and the gradient's norm {norm}: neither may be anything but "
             "a finite number. The weights before this step were kept: go on from them with "
             "--resume and a lower --learning-rate"
         )
-    optimizer.step()
-    tokens = max(1.0, sums.tokens)
-    return UpdateStats(sums.loss, sums.kl / tokens, norm, sums.clipped / tokens, sums.gap)
+    if kl > config.max_kl:
+        raise Exploded(
+            f"the policy is {kl:.1f} nats a token away from the base model, more than "
+            f"max_kl={config.max_kl:g}. Go on from the last checkpoint with --resume and a lower "
+            "--learning-rate, or a higher --beta"
+        )
 
 
 def _precision(policy: Policy, config: GrpoConfig) -> torch.autocast:
@@ -176,9 +224,9 @@ def _surrogate(
 
 
 def _old_logprobs(part: Sequence[Share], like: Tensor) -> Tensor:
-    """Return what the sampler said of each token, padded with zeros: (B, T)."""
+    """Return what the sampler said of each token: (B, T); of what nobody sampled, what is now."""
     rows = [rollout.logprobs for share in part for rollout in share.rollouts]
-    old = torch.zeros(like.shape, dtype=like.dtype)
+    old = like.detach().clone()
     for row, logprobs in enumerate(rows):
         old[row, : len(logprobs)] = torch.tensor(logprobs, dtype=like.dtype)
-    return old.to(like.device)
+    return old

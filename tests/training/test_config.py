@@ -17,6 +17,7 @@ from trainer.durations import seconds
     [
         ({"updates_per_batch": 2, "temperature": 0.7}, "ratio would be wrong"),
         ({"kl_on_flat": "keep", "beta": 0.0}, "keeps nothing"),
+        ({"method": "sft+grpo", "sft_steps": 20, "steps": 20}, "leaves none of steps=20 to GRPO"),
         ({"gradient_checkpointing": True, "prefix_form": "cached"}, "drops the cache"),
         ({"context_limit": 256, "max_tokens": 256}, "no room for a prompt"),
         ({"lora_rank": 12}, "16"),

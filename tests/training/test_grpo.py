@@ -16,7 +16,7 @@ from tooln1_agent.examples import Example, Target
 from tooln1_agent.reward import Reward, Score, score
 from trainer.checkpoint import latest_checkpoint, restore
 from trainer.config import GrpoConfig
-from trainer.errors import Diverged
+from trainer.errors import Diverged, Exploded
 from trainer.grpo import train
 from trainer.learner import Learner, new_learner
 from trainer.metrics import StepMetrics
@@ -148,3 +148,16 @@ def test_a_run_that_diverges_keeps_the_last_good_weights(
     assert found.progress == learner.progress
     weights = [t for name, t in found.tensors.items() if name.startswith("weight/")]
     assert all(torch.isfinite(weight).all() for weight in weights)
+
+
+def test_a_run_that_explodes_keeps_the_checkpoint_from_before(
+    tiny_model_dir: Path, make_examples: Make, tmp_path: Path
+) -> None:
+    config = GrpoConfig(
+        **SMALL | {"steps": 9, "group_size": 16}, learning_rate=0.5, max_kl=1e-3,
+        checkpoint_every=1,
+    )  # fmt: skip
+    learner = learner_of(tiny_model_dir, make_examples(["on"] * 4), config)
+    with pytest.raises(Exploded, match="--resume and a lower"):
+        Course(learner, config, tmp_path, score=has_vowel)
+    assert 1 <= latest_checkpoint(tmp_path).progress.step <= learner.progress.step < 9

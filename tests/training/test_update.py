@@ -13,9 +13,9 @@ from torch import Tensor
 
 from tooln1_agent.examples import Example
 from trainer.config import GrpoConfig
-from trainer.errors import Diverged
+from trainer.errors import Diverged, Exploded
 from trainer.loss import VARIANTS, LossName
-from trainer.passes import group_shares, passes
+from trainer.passes import Budget, group_shares, passes
 from trainer.policy import Policy, load_policy
 from trainer.prefix import PrefixForm, completion_logprobs
 from trainer.rollout import Group, Reward, Rollout
@@ -270,3 +270,53 @@ def test_bfloat16_gives_nearly_the_same_gradient(policy: Policy, groups: list[Gr
     one, other = (torch.cat([g.flatten() for g in found.values()]) for found in (exact, rough))
     assert not torch.equal(one, other)
     assert torch.cosine_similarity(one, other, dim=0) > 0.99
+
+
+def test_running_out_of_memory_halves_the_tokens_of_a_pass_and_changes_nothing_else(
+    policy: Policy, groups: list[Group]
+) -> None:
+    randomize(policy)
+    expected = gradients(policy, groups, beta=0.1)
+    limit, failures = 20, 0
+
+    def small_memory(_: Any, args: tuple[Tensor, ...]) -> None:
+        nonlocal failures
+        if args[0].shape[:2].numel() > limit:
+            failures += 1
+            raise torch.OutOfMemoryError("out of memory")
+
+    body = policy.model.get_base_model().base_model
+    body.layers[1].register_forward_pre_hook(small_memory)
+    weights = policy.trainable()
+    optimizer = torch.optim.AdamW(list(weights.values()), lr=0.0)
+    config = GrpoConfig(lora_rank=1, max_grad_norm=1e9, beta=0.1, tokens_per_pass=64)
+    budget = Budget(config.tokens_per_pass)
+    stats = update(policy, optimizer, groups=groups, config=config, budget=budget)
+    assert failures >= 1
+    assert stats.tokens_per_pass == budget.tokens < 64
+    for name, gradient in expected.items():
+        assert (weights[name].grad - gradient).norm() / gradient.norm() <= 1e-5, name
+    failures = 0
+    update(policy, optimizer, groups=groups, config=config, budget=budget)
+    assert failures == 0
+
+
+def test_memory_that_one_token_exhausts_is_an_error(policy: Policy, groups: list[Group]) -> None:
+    def no_memory(*_: Any) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    policy.model.get_base_model().base_model.layers[0].register_forward_pre_hook(no_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        gradients(policy, groups)
+
+
+def test_a_policy_too_far_from_the_base_is_moved_no_further(
+    policy: Policy, groups: list[Group]
+) -> None:
+    randomize(policy)
+    before = {name: weight.clone() for name, weight in policy.trainable().items()}
+    optimizer = torch.optim.AdamW(list(policy.trainable().values()), lr=0.1)
+    config = GrpoConfig(lora_rank=1, beta=0.1, max_kl=1e-6)
+    with pytest.raises(Exploded, match="nats a token away from the base model"):
+        update(policy, optimizer, groups=groups, config=config)
+    assert all(torch.equal(weight, before[n]) for n, weight in policy.trainable().items())

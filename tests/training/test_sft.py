@@ -1,0 +1,147 @@
+"""Gold calls as replies to imitate, and what a model learns from them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tooln1_agent.adapters import AdapterStore
+from tooln1_agent.codec import Codec
+from tooln1_agent.examples import AnyCall, Example
+from tooln1_agent.parsing import parse
+from tooln1_agent.reward import Reward, score
+from trainer.checkpoint import latest_checkpoint
+from trainer.config import GrpoConfig
+from trainer.errors import NothingToTrain
+from trainer.grpo import train
+from trainer.learner import new_learner
+from trainer.metrics import StepMetrics
+from trainer.policy import Policy, load_policy
+from trainer.prefix import completion_logprobs
+from trainer.rollout import Group, Rollout
+from trainer.sft import demonstrations, imitate
+
+Make = Callable[..., list[Example]]
+
+
+@pytest.fixture
+def codec(tiny_model_dir: Path) -> Codec:
+    return Codec.load(tiny_model_dir)
+
+
+def test_a_demonstration_is_a_reply_that_earns_the_reward(
+    codec: Codec, make_examples: Make
+) -> None:
+    examples = make_examples(["on", "", "off"])
+    made = demonstrations(examples, codec)
+    for example, demonstration in zip(examples, made, strict=True):
+        text = codec.decode(demonstration.completion_ids)
+        assert demonstration.completion_ids[-1] == codec.end_id
+        assert score(text, tools=example.tools, target=example.target).value == 1.0
+    assert parse(codec.decode(made[0].completion_ids)).think == "I call on."
+
+
+def test_labels_without_calls_to_write_are_passed_over(codec: Codec, make_examples: Make) -> None:
+    known, vague = make_examples(["on", "on"])
+    vague = vague.model_copy(update={"target": AnyCall()})
+    assert demonstrations([vague, known], codec) == demonstrations([known], codec)
+
+
+def test_a_thought_of_its_own_is_that_of_a_right_rollout(codec: Codec, make_examples: Make) -> None:
+    example = make_examples(["on"])[0]
+    call = '<tool_call>[{"name": "on", "arguments": {}}]</tool_call>'
+    texts = [("<think>wrong</think>", 0.0), (f"<think>turn it on</think>{call}", 1.0), ("", 0.0)]
+    rollouts = tuple(Rollout((1,), (0.0,), text, Reward(value, ""), False) for text, value in texts)
+    made = demonstrations([example], codec, groups=[Group(example, (1,), rollouts)])
+    assert parse(codec.decode(made[0].completion_ids)).think == "turn it on"
+    silent = [Group(example, (1,), rollouts[2:])]
+    made = demonstrations([example], codec, groups=silent)
+    assert parse(codec.decode(made[0].completion_ids)).think == "I call on."
+
+
+def mean_loss(policy: Policy, examples: list[Example]) -> float:
+    """The plain mean of minus the log-prob over all reply tokens."""
+    total, count = 0.0, 0
+    for demonstration in demonstrations(examples, policy.codec):
+        with torch.no_grad():
+            found = completion_logprobs(
+                policy.model, [demonstration.prompt_ids], [[demonstration.completion_ids]]
+            )
+        total -= float(found.values.sum())
+        count += len(demonstration.completion_ids)
+    return total / count
+
+
+def test_the_loss_is_the_mean_over_reply_tokens_and_falls(
+    tiny_model_dir: Path, make_examples: Make, tmp_path: Path
+) -> None:
+    config = GrpoConfig(
+        method="sft", steps=4, prompts_per_step=3, lora_rank=8, learning_rate=0.01,
+        checkpoint_every=2,
+    )  # fmt: skip
+    examples = make_examples(["on", "", "off"])
+    policy = load_policy(tiny_model_dir, config)
+    before = mean_loss(policy, examples)
+    learner = new_learner(policy, examples, config)
+    told: list[StepMetrics] = []
+    imitate(learner, config, examples=examples, checkpoints=tmp_path, tell=told.append)
+    assert told[0].loss == pytest.approx(before, rel=1e-5)
+    assert mean_loss(policy, examples) < before - 0.1
+    assert [step.reward for step in told] == [None] * 4
+    assert latest_checkpoint(tmp_path).progress.step == 4
+    reason = train(learner, config, checkpoints=tmp_path, tell=told.append)
+    assert reason == "all 4 steps are done"
+    assert len(told) == 4
+
+
+def test_nothing_to_imitate_is_an_error_that_says_what_learns_instead(
+    tiny_model_dir: Path, make_examples: Make, tmp_path: Path
+) -> None:
+    config = GrpoConfig(method="sft", lora_rank=1)
+    vague = [make_examples(["on"])[0].model_copy(update={"target": AnyCall()})]
+    learner = new_learner(load_policy(tiny_model_dir, config), vague, config)
+    with pytest.raises(NothingToTrain, match="--method grpo"):
+        imitate(learner, config, examples=vague, checkpoints=tmp_path, tell=lambda _: None)
+
+
+@pytest.mark.slow
+def test_own_thoughts_are_sampled_and_grpo_goes_on_where_imitation_ends(
+    tiny_agent_dir: Path, make_examples: Make, tmp_path: Path
+) -> None:
+    config = GrpoConfig(
+        method="sft+grpo", sft_steps=2, steps=4, prompts_per_step=4, max_tokens=16,
+        thoughts="own", learning_rate=3e-3, lora_rank=8,
+    )  # fmt: skip
+    examples = make_examples(["on"] * 8)
+    learner = new_learner(load_policy(tiny_agent_dir, config), examples, config)
+    told: list[StepMetrics] = []
+    imitate(learner, config, examples=examples, checkpoints=tmp_path, tell=told.append)
+    train(learner, config, checkpoints=tmp_path, tell=told.append)
+    assert [step.step for step in told] == [1, 2, 3, 4]
+    assert all(step.reward is not None for step in told)  # both sample
+    assert told[1].loss < told[0].loss
+    assert (told[1].flat_share, told[1].trained) == (0.0, 4)
+
+
+@pytest.mark.slow
+def test_the_command_trains_an_adapter_and_asks_the_gate(
+    make_store: Callable[..., Path], tiny_agent_dir: Path, tmp_path: Path
+) -> None:
+    program = "import typer; from trainer.cli import sft; typer.run(sft)"
+    flags = ("--prompts-per-step", "8", "--steps", "4")
+    paths = ("--store", make_store(["on"] * 40), "--model", tiny_agent_dir, "--out", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, paths), *flags],
+        capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "all 4 steps are done" in done.stdout
+    assert "mean reward" not in done.stdout  # nothing was sampled
+    adapters = AdapterStore(tmp_path)
+    assert [adapter.trained_on["steps"] for adapter in adapters.list()] == [4]
+    assert f"gate: {adapters.list()[0].version} against" in done.stdout
