@@ -3,10 +3,11 @@
 python benchmarks/local_engine.py [--quick] [--vllm-python PATH] [--json]
 
 All sides run the same work in turn, in an order that rotates, on the same weights; the engine has
-no HTTP in front of it (vLLM has). A figure is the median over repeats; a ratio is to our time, the
-median of those within a repeat, with the least and the greatest. Processor time is for machines
-where others compute too. The models are the seed model and a random one of 52 million weights. A
-side that was asked for and does not run fails the benchmark.
+no HTTP in front of it (vLLM has), and every repeat has prompts of its own. A figure is the median
+over repeats; a ratio is to our time, the median of those within a repeat, with the least and the
+greatest. In the summary `generate` is compared by processor time, which bears that others compute
+on the machine, and vLLM, whose processes are its own, by the clock. The models are the seed model
+and a random one of 52 million weights. A side that was asked for and does not run fails all.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
@@ -36,7 +37,8 @@ from tooln1_agent.engines.local.adapted import AdaptedModel
 from tooln1_agent.engines.local.decoder import Sample
 from tooln1_agent.engines.local.generate import generate
 from tooln1_agent.engines.local.model import load_base
-from tooln1_agent.engines.local.scheduler import Limits, Request, Scheduler
+from tooln1_agent.engines.local.requests import Limits, Request
+from tooln1_agent.engines.local.scheduler import Scheduler
 from tooln1_agent.engines.resolve import SEED_DIR
 from tooln1_agent.errors import EngineError
 from tooln1_agent.messages import Sampling
@@ -98,9 +100,9 @@ class Ours:
         return Run(time.perf_counter() - began, [ear.first - began for ear in ears])
 
 
-def works(*, tokens: int, is_quick: bool) -> dict[str, Work]:
+def works(*, tokens: int, is_quick: bool, seed: int = 0) -> dict[str, Work]:
     """Return what is measured, by name; prompts are random and have no beginning in common."""
-    rng = random.Random(0)
+    rng = random.Random(seed)
 
     def prompt(length: int) -> list[int]:
         return [rng.randrange(1, _VOCABULARY) for _ in range(length)]
@@ -109,7 +111,8 @@ def works(*, tokens: int, is_quick: bool) -> dict[str, Work]:
         f"group8_p{length}": Work([prompt(length)], [tokens], group=8) for length in (600, 2000)
     }
     sizes = [200, 1500, 400, 800] * 8
-    lengths = [rng.randint(tokens // 4, 2 * tokens) for _ in sizes]
+    lengths = [tokens // 4 + number * 7 * tokens // 124 for number in range(32)]
+    random.Random(0).shuffle(lengths)  # from a quarter to twice as many
     found["mixed32"] = Work([prompt(size) for size in sizes], lengths)
     common = prompt(1000)
     alike = [common[: 2 * size // 3] + prompt(size - 2 * size // 3) for size in sizes]
@@ -122,10 +125,11 @@ def works(*, tokens: int, is_quick: bool) -> dict[str, Work]:
     return found
 
 
-def measure(sides: dict[str, Side], work: Work, *, repeats: int) -> dict[str, Any]:
+def measure(sides: dict[str, Side], repeats: Sequence[Work]) -> dict[str, Any]:
     """Run all sides in turn; return tokens a second, time to first token, and ratios to ours."""
     runs: dict[str, list[Run]] = {name: [] for name in sides}
-    for repeat in range(repeats):
+    sampled = repeats[0].sampled
+    for repeat, work in enumerate(repeats):
         names = list(sides)
         for name in names[repeat % len(names) :] + names[: repeat % len(names)]:
             began = time.process_time()
@@ -137,7 +141,7 @@ def measure(sides: dict[str, Side], work: Work, *, repeats: int) -> dict[str, An
         pairs = list(zip(found, runs["ours"], strict=True))
         first = [statistics.median(run.first_s) for run in found if run.first_s]
         figures[name] = {
-            "tokens_per_s": _round(work.sampled / statistics.median(run.seconds for run in found)),
+            "tokens_per_s": _round(sampled / statistics.median(run.seconds for run in found)),
             "first_token_s": _round(statistics.median(first)) if first else None,
             "seconds_over_ours": _spread([run.seconds / ours.seconds for run, ours in pairs]),
             "processor_over_ours": _spread(
@@ -194,11 +198,14 @@ def measure_cell(
     directory: Path, names: list[str] | None, *, options: argparse.Namespace, **setting: Any
 ) -> dict[str, Any]:
     """Measure all works on one model in one setting."""
-    wanted = works(tokens=options.tokens, is_quick=options.quick)
+    wanted = [
+        works(tokens=options.tokens, is_quick=options.quick, seed=repeat)
+        for repeat in range(options.repeats)
+    ]
     found = {}
     with sides_of(directory, vllm_python=options.vllm_python, **setting) as sides:
-        for name in names or wanted:
-            found[name] = measure(sides, wanted[name], repeats=options.repeats)
+        for name in names or wanted[0]:
+            found[name] = measure(sides, [repeat[name] for repeat in wanted])
             if not options.json:
                 print(directory.name, setting, name, json.dumps(found[name]), flush=True)
     return found
@@ -209,7 +216,7 @@ def summary(found: dict[str, Any]) -> dict[str, float | None]:
     figures: dict[str, float | None] = dict.fromkeys((*_KEYS, "vllm_mixed32"))
     for key in _KEYS:
         if key in found:
-            figures[key] = found[key]["generate"]["seconds_over_ours"][0]
+            figures[key] = found[key]["generate"]["processor_over_ours"][0]
     if "vllm" in found.get("mixed32", ()):
         figures["vllm_mixed32"] = _round(1 / found["mixed32"]["vllm"]["seconds_over_ours"][0])
     return figures

@@ -127,12 +127,12 @@ class ContinuousBatching:
 
 
 class Vllm:
-    """A vLLM server of its own, asked over HTTP; what it keeps of prompts is not reused."""
+    """A vLLM server of its own, asked over HTTP."""
 
     def __init__(self, directory: Path, *, python: Path, dtype: str, log_file: Path) -> None:
         """Start it; the number of its threads is OMP_NUM_THREADS."""
         self._name = base_name(directory)
-        flags = ("--dtype", dtype, "--no-enable-prefix-caching")
+        flags = ("--dtype", dtype)
         self._server = child(directory, python=python, arguments=flags, log_file=log_file)
         self._loop = asyncio.new_event_loop()
         self._loop.run_until_complete(self._server.start())

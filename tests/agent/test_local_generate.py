@@ -101,6 +101,11 @@ def test_samples_of_a_prompt_differ_and_a_seed_repeats_them(model):
     assert all(len({sample.ids for sample in group}) == 4 for group in first)
 
 
+def test_samples_do_not_depend_on_what_is_sampled_beside_them(model):
+    settings = {"n": 4, "temperature": 1.0, "max_tokens": 20}
+    assert run(model, PROMPTS, **settings)[:1] == run(model, PROMPTS[:1], **settings)
+
+
 def test_draws_follow_the_models_probabilities(model):
     [group] = run(model, [PROMPTS[0]], n=4000, temperature=1.0, max_tokens=1)
     with torch.no_grad():
@@ -181,7 +186,7 @@ def test_rows_of_one_batch_keep_their_own_settings(model):
 
 
 def test_rows_that_leave_do_not_change_those_that_stay(model):
-    lengths = [3, 70, 9, 1, 140, 2, 2, 5, 2]  # past a block of memory, whole groups gone early
+    lengths = [3, 70, 9, 1, 300, 2, 2, 5, 2]  # past two blocks of memory, whole groups gone early
     rows = [Wanted(PROMPTS[n // 3], Sampling(max_tokens=size)) for n, size in enumerate(lengths)]
     samples = sample_rows(model, rows, end_ids=NO_END, generator=seeded())
     for row, sample, size in zip(rows, samples, lengths, strict=True):

@@ -21,7 +21,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCau
 from tooln1_agent.engines.local.adapted import AdaptedModel
 from tooln1_agent.engines.local.attention import attending
 from tooln1_agent.engines.local.decoder import Sample
-from tooln1_agent.engines.local.scheduler import Limits, Request, Scheduler
+from tooln1_agent.engines.local.requests import Limits, Request
+from tooln1_agent.engines.local.scheduler import Scheduler
 from tooln1_agent.errors import ConfigError, EngineBusy, EngineError
 from tooln1_agent.messages import Sampling
 

@@ -14,14 +14,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from transformers import Cache
-from transformers.cache_utils import DynamicLayer
 
 from tooln1_agent.engines.local.attention import Part, Plan, Step, attending
+from tooln1_agent.engines.local.blocks import BLOCK, Blocks
 from tooln1_agent.engines.local.prefill import Prefill, PromptCache
 from tooln1_agent.engines.local.segments import Layers, Prefixes, Segment
-
-_BLOCK = 128
-"""Tokens that a row samples before they move to memory of its own."""
 
 
 class Batch(Protocol):
@@ -76,7 +73,7 @@ class SharedBatch:
         """Begin empty; what is learned about prompts goes to `prefixes` under the adapter."""
         self._prefixes, self._adapter = prefixes, adapter
         self._queries = config.num_attention_heads // config.num_key_value_heads
-        self._blocks = [_Blocks() for _ in range(config.num_hidden_layers)]
+        self._blocks = [Blocks() for _ in range(config.num_hidden_layers)]
         self._cache = Cache(layers=self._blocks)
         self._rows: list[_Row] = []
         self._plan: Plan | None = None
@@ -109,18 +106,19 @@ class SharedBatch:
     def step(self, model: Any, tokens: list[int]) -> Tensor:
         device = next(model.parameters()).device
         for place, row in enumerate(self._rows):
-            if row.fill == _BLOCK:
+            if row.fill == BLOCK:
                 self._move(place)
         if self._plan is None:
             parts = [row.parts() for row in self._rows]
             self._plan = Plan.of(parts, queries=self._queries, device=device)
         fills = torch.tensor([row.fill for row in self._rows], device=device)
         positions = torch.tensor([[row.position] for row in self._rows], device=device)
-        places = torch.arange(int(fills.max()) + 1, device=device)
-        bias = torch.zeros(len(fills), len(places), device=device, dtype=model.dtype)
+        width = max(row.fill for row in self._rows) + 1
+        places = torch.arange(width, device=device)
+        bias = torch.zeros(len(fills), width, device=device, dtype=model.dtype)
         bias.masked_fill_(places > fills[:, None], float("-inf"))
         for blocks in self._blocks:
-            blocks.fills = fills
+            blocks.fills, blocks.width = fills, width
         with attending(model.config):
             out = model(
                 input_ids=torch.tensor(tokens, device=device).unsqueeze(-1),
@@ -147,56 +145,3 @@ class SharedBatch:
                 for (keys, values), (new_keys, new_values) in zip(row.moved, fresh, strict=True)
             ]
         row.fill, self._plan = 0, None
-
-
-class _Blocks(DynamicLayer):  # type: ignore[misc]
-    """One layer's keys and values of newest tokens, (rows, K, block, D) each."""
-
-    fills: Tensor
-    """(B,): how many tokens each row has, before the one that comes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._full: list[Tensor] = []
-
-    def get_seq_length(self) -> int:
-        return 0  # nothing of transformers' own masks is used
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Append one token to each row; return the newest tokens of all, (B, K, t, D)."""
-        B = len(key_states)
-        if not self._full or len(self._full[0]) < B:
-            self._grow(key_states)
-        rows = torch.arange(B, device=key_states.device)
-        for full, new in zip(self._full, (key_states, value_states), strict=True):
-            full[rows, :, self.fills] = new[:, :, 0]
-        t = int(self.fills.max()) + 1
-        keys, values = (full[:B, :, :t] for full in self._full)
-        return keys, values
-
-    def clear(self, place: int) -> None:
-        """Forget what was left there: even at weight 0, a NaN would spoil the next row."""
-        for full in self._full:
-            if place < len(full):
-                full[place] = 0
-
-    def move(self, source: int, target: int) -> None:
-        """Copy a row's block."""
-        for full in self._full:
-            if source < len(full):  # a row that has not stepped yet may have no block
-                full[target] = full[source]
-
-    def copy(self, place: int) -> tuple[Tensor, Tensor]:
-        """Return a full block's keys and values, (K, block, D)."""
-        keys, values = (full[place].clone() for full in self._full)
-        return keys, values
-
-    def _grow(self, like: Tensor) -> None:
-        B, K, _, D = like.shape
-        rows = max(B, 2 * len(self._full[0])) if self._full else B
-        fresh = [like.new_zeros(rows, K, _BLOCK, D) for _ in range(2)]
-        for new, old in zip(fresh, self._full, strict=False):
-            new[: len(old)] = old
-        self._full = fresh

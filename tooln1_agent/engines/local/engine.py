@@ -14,7 +14,7 @@ from tooln1_agent.engines.base import EngineInfo, ModelRequest
 from tooln1_agent.engines.local.adapted import AdaptedModel
 from tooln1_agent.engines.local.decoder import Sample
 from tooln1_agent.engines.local.model import Dtype, base_name, declared_limit, load_base
-from tooln1_agent.engines.local.scheduler import Limits, Request
+from tooln1_agent.engines.local.requests import Limits, Request
 from tooln1_agent.engines.local.worker import Worker
 from tooln1_agent.engines.text_stream import TextStream
 from tooln1_agent.errors import (

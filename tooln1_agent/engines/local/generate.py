@@ -60,10 +60,12 @@ def sample_rows(
         generator: gives each row, in order, the seed of its random numbers, 63 bits; rows with
             a seed of their own take that one.
     """
-    seeds = torch.randint(2**63 - 1, (len(wanted),), generator=generator).tolist()
+    numbers = torch.randint(
+        2**63 - 1, (len(wanted),), generator=generator, device=generator.device
+    )
     rows = []
     by_prompt: dict[tuple[int, ...], list[Row]] = {}
-    for each, drawn in zip(wanted, seeds, strict=True):
+    for each, drawn in zip(wanted, numbers.tolist(), strict=True):
         own = each.sampling.seed
         rows.append(Row(each.sampling, Random(drawn if own is None else own)))
         by_prompt.setdefault(tuple(each.prompt_ids), []).append(rows[-1])

@@ -11,72 +11,23 @@ the most that it may sample. A request that has no room waits, after what is rem
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
 
 import torch
 
 from tooln1_agent.engines.local.adapted import AdaptedModel
-from tooln1_agent.engines.local.decoder import Decoder, Row, Sample
+from tooln1_agent.engines.local.decoder import Decoder, Row
 from tooln1_agent.engines.local.prefill import Prefill
+from tooln1_agent.engines.local.requests import Limits, Request, fail
 from tooln1_agent.engines.local.segments import Prefixes
-from tooln1_agent.errors import ConfigError, EngineBusy, EngineError
-from tooln1_agent.messages import Sampling
+from tooln1_agent.errors import EngineBusy, EngineError
 
 _LANES = 2
 """Adapters whose rows sample at a time; each has a forward of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much is taken on at a time."""
-
-    max_batch: int = 32
-    """Requests that are computed together; more wait."""
-    queue_limit: int = 64
-    """Requests that may wait; one more is refused with `EngineBusy`."""
-    token_budget: int = 65_536
-    """Tokens whose keys and values are kept: of prompts, and what requests may sample."""
-    prefill_tokens: int = 256
-    """Prompt tokens computed between two tokens of those who sample."""
-
-    def __post_init__(self) -> None:
-        for name in self.__slots__:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-
-class Listener(Protocol):
-    """Hears what becomes of a request; may raise, which ends that request alone."""
-
-    def on_token(self, token: int) -> bool:
-        """Take a token; return whether the completion ends with it (a stop string, say)."""
-        ...
-
-    def on_end(self, sample: Sample) -> None: ...
-
-    def on_error(self, error: EngineError) -> None: ...
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """One completion that somebody waits for."""
-
-    prompt_ids: tuple[int, ...]
-    sampling: Sampling
-    adapter: str | None
-    listener: Listener
-    is_cancelled: bool = False
-
-    @property
-    def tokens(self) -> int:
-        """The most tokens that it may come to."""
-        return len(self.prompt_ids) + self.sampling.max_tokens
 
 
 @dataclass(slots=True)
@@ -100,7 +51,7 @@ class Scheduler:
     """Serves requests on a model. `submit` and `cancel` may be called from any thread."""
 
     def __init__(
-        self, model: AdaptedModel, *, end_ids: Collection[int], limits: Limits = Limits(), seed: int
+        self, model: AdaptedModel, *, end_ids: Collection[int], limits: Limits, seed: int
     ) -> None:
         """Begin with nothing to do.
 
@@ -280,11 +231,3 @@ class Scheduler:
         for lane in self._lanes.values():
             for row, request in lane.requests.items():
                 yield lane, row, request
-
-
-def fail(request: Request, error: Exception) -> None:
-    """Tell a request what went wrong."""
-    if not isinstance(error, EngineError):
-        error = EngineError(f"the embedded engine failed: {type(error).__name__}: {error}")
-    with contextlib.suppress(Exception):  # who cannot hear it harms nobody
-        request.listener.on_error(error)

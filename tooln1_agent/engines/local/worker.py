@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 
 from tooln1_agent.engines.local.adapted import AdaptedModel
-from tooln1_agent.engines.local.scheduler import Limits, Request, Scheduler, fail
+from tooln1_agent.engines.local.requests import Limits, Request, fail
+from tooln1_agent.engines.local.scheduler import Scheduler
 from tooln1_agent.errors import EngineDown
 
 
