@@ -7,17 +7,18 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
 from tests.agent.served import ASKED, CHAT, WEATHER_TOOL, kit
 from tests.e2e.vllm_models import Torch, furthest
 from tooln1_agent.adapters import AdapterStore
-from tooln1_agent.engines.base import Engine
+from tooln1_agent.engines.base import Engine, EngineInfo, ModelRequest
 from tooln1_agent.messages import Completion
 
 CLIENTS = 16
@@ -30,7 +31,6 @@ class Answer:
     """One streamed answer, as its client saw it."""
 
     adapter: str
-    began: float
     status: int
     chunks: list[float] = field(default_factory=list)
     """When each piece of content came, in seconds."""
@@ -42,11 +42,53 @@ class Answer:
         return [after - before for before, after in itertools.pairwise(self.chunks)]
 
 
+class Call(NamedTuple):
+    """One model call, as the server made it."""
+
+    adapter: str | None
+    began: float
+    ended: float
+
+
+class Watched:
+    """An engine with a note of each call."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.calls: list[Call] = []
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._engine.info
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
+        began = time.perf_counter()
+        try:
+            async with aclosing(self._engine.stream(request)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:  # whoever has the completion asks no further
+            self.calls.append(Call(request.adapter, began, time.perf_counter()))
+
+    async def load_adapter(self, version: str, path: Path) -> None:
+        await self._engine.load_adapter(version, path)
+
+    async def unload_adapter(self, version: str) -> None:
+        await self._engine.unload_adapter(version)
+
+    async def start(self) -> None:
+        await self._engine.start()
+
+    async def aclose(self) -> None:
+        await self._engine.aclose()
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the clients saw, and what the store has of it."""
+    """What the clients saw, what the server did, and what the store has of it."""
 
     answers: list[Answer]
+    calls: list[Call]
     completions: list[Completion]
 
     def figures(self) -> dict[str, float]:
@@ -60,20 +102,32 @@ class Load:
         }
 
 
-def swap_under_load(engine: Engine, adapters: AdapterStore, versions: list[str]) -> Load:
-    """Make each version live in turn, going on when a client has seen the one before."""
-    made = kit(engine=engine, adapters=adapters, adapter_poll_s=0.05)
+def swap_under_load(
+    engine: Engine, adapters: AdapterStore, versions: list[str], *, tokens: int = 24
+) -> Load:
+    """Make each version live in turn, going on when the clients have seen the one before.
+
+    Args:
+        tokens: of the shortest answer; the longest has three times as many.
+    """
+    watched = Watched(engine)
+    made = kit(engine=watched, adapters=adapters, adapter_poll_s=0.05)
     with made.on_socket() as address:
-        answers = asyncio.run(_ask_while(address, lambda seen: _swaps(adapters, versions, seen)))
-    return Load(answers, _logged(made.store))
+        answers = asyncio.run(
+            _ask_while(address, tokens, lambda seen: _swaps(adapters, versions, seen))
+        )
+    return Load(answers, watched.calls, _logged(made.store))
 
 
-def stay_under_load(engine: Engine, adapters: AdapterStore, *, answers: int) -> Load:
+def stay_under_load(
+    engine: Engine, adapters: AdapterStore, *, answers: int, tokens: int = 24
+) -> Load:
     """Load the server likewise and change nothing, until it has given so many answers."""
-    made = kit(engine=engine, adapters=adapters)
+    watched = Watched(engine)
+    made = kit(engine=watched, adapters=adapters)
     with made.on_socket() as address:
-        got = asyncio.run(_ask_while(address, lambda seen: _enough(seen, answers)))
-    return Load(got, _logged(made.store))
+        got = asyncio.run(_ask_while(address, tokens, lambda seen: _enough(seen, answers)))
+    return Load(got, watched.calls, _logged(made.store))
 
 
 def check_swaps(
@@ -85,9 +139,9 @@ def check_swaps(
     served = {answer.adapter for answer in load.answers}
     assert served == {*versions}
     for old, new in itertools.pairwise(versions):
-        began = min(answer.began for answer in load.answers if answer.adapter == new)
-        ends = [a.chunks[-1] for a in load.answers if a.adapter == old and a.chunks]
-        assert sum(end > began for end in ends) > 0, f"nothing of {old} was in flight"
+        moved = sorted(call.began for call in load.calls if call.adapter == new)[1]  # after a probe
+        in_flight = [c for c in load.calls if c.adapter == old and c.began < moved < c.ended]
+        assert in_flight, f"no call of {old} went on while {new} began to serve"
     assert sorted(a.adapter for a in load.answers) == sorted(
         str(c.adapter) for c in load.completions
     )
@@ -99,7 +153,7 @@ def check_swaps(
 
 
 async def _ask_while(
-    address: str, until: Callable[[list[Answer]], AsyncIterator[None] | Any]
+    address: str, tokens: int, until: Callable[[list[Answer]], AsyncIterator[None] | Any]
 ) -> list[Answer]:
     answers: list[Answer] = []
     numbers = itertools.count()
@@ -107,7 +161,7 @@ async def _ask_while(
 
     async def ask(client: httpx.AsyncClient) -> None:
         while not over:
-            answers.append(await _stream(client, next(numbers)))
+            answers.append(await _stream(client, next(numbers), tokens))
 
     async with httpx.AsyncClient(base_url=address, timeout=120) as client:
         asking = [asyncio.create_task(ask(client)) for _ in range(CLIENTS)]
@@ -118,10 +172,11 @@ async def _ask_while(
 
 
 async def _swaps(adapters: AdapterStore, versions: list[str], seen: list[Answer]) -> None:
-    for version in versions[1:]:
-        adapters.promote(version, reason="test")
-        while not any(answer.adapter == version for answer in seen):  # noqa: ASYNC110 - others see
+    for now, following in itertools.pairwise([*versions, None]):
+        while sum(answer.adapter == now for answer in seen) < CLIENTS:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+        if following is not None:
+            adapters.promote(following, reason="test")
 
 
 async def _enough(seen: list[Answer], count: int) -> None:
@@ -129,7 +184,7 @@ async def _enough(seen: list[Answer], count: int) -> None:
         await asyncio.sleep(0.02)
 
 
-async def _stream(client: httpx.AsyncClient, number: int) -> Answer:
+async def _stream(client: httpx.AsyncClient, number: int, tokens: int) -> Answer:
     body = {
         "model": "helper",
         "messages": ASKED,
@@ -137,11 +192,12 @@ async def _stream(client: httpx.AsyncClient, number: int) -> Answer:
         "stream": True,
         "temperature": 1.0,
         "seed": number,
-        "max_tokens": 48,
+        "max_tokens": tokens
+        + 7 * number % (2 * tokens),  # of many lengths, or all would end at once
     }
     async with client.stream("POST", CHAT, json=body) as response:
         adapter = response.headers.get("x-adapter", "")
-        answer = Answer(adapter, time.perf_counter(), response.status_code)
+        answer = Answer(adapter, response.status_code)
         async for data in _events(response):
             answer.last = data
             if _has_content(data):

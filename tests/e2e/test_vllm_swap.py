@@ -17,6 +17,8 @@ from tooln1_agent.engines.vllm.running import RunningServer
 pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.timeout(600)]
 
 SWAPS = 10
+TOKENS = 150
+"""Fewer would be sampled in less time than a busy machine takes to look."""
 
 
 def test_adapters_are_swapped_under_load_and_nobody_notices(
@@ -33,9 +35,9 @@ def test_adapters_are_swapped_under_load_and_nobody_notices(
         server = RunningServer(narrow_vllm.process.root, narrow_vllm.process.api_key)
         return VllmEngine(narrow_vllm.model_dir, server)
 
-    swapped = swap_under_load(engine(), adapters, versions)
+    swapped = swap_under_load(engine(), adapters, versions, tokens=TOKENS)
     check_swaps(swapped, versions, model_dir=narrow_vllm.model_dir, adapters=adapters)
-    steady = stay_under_load(engine(), adapters, answers=len(swapped.answers))
+    steady = stay_under_load(engine(), adapters, answers=len(swapped.answers), tokens=TOKENS)
     print(json.dumps({"swaps": swapped.figures(), "steady": steady.figures()}))
     longest = swapped.figures()["longest_gap_ms"]
     assert longest < steady.figures()["longest_gap_ms"] + 2000

@@ -21,12 +21,27 @@ from trainer.probe import make_probe
 
 
 def save_model(path: Path) -> Path:
-    """Write a model with heads of 32, the smallest that vLLM knows on a CPU."""
+    """Write a random model that says ASCII, a character a token, and never comes to an end.
+
+    Its heads are of 32, the smallest that vLLM knows on a CPU. One dimension of its hidden states
+    is the same whatever it reads, and speaks against every other token.
+    """
     tokenizer = byte_tokenizer()
     model = random_model(vocab_size=tokenizer.get_vocab_size(), hidden_size=128)
-    with torch.no_grad():  # so far apart that rounding does not change which token is likeliest
+    text = [tokenizer.encode(chr(code)).ids[0] for code in range(32, 127)]
+    with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(4 if parameter.ndim > 1 else 1)
+            parameter.mul_(4 if parameter.ndim > 1 else 1)  # far apart, whatever rounding does
+        embedding = model.model.embed_tokens.weight
+        head = embedding.clone()
+        embedding[:, 0] = 0.4
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight[0] = 0.0
+            layer.mlp.down_proj.weight[0] = 0.0
+        head[:, 0] = -90.0
+        head[text, 0] = 0.0
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(head)
     model.save_pretrained(path)
     tokenizer.save(str(path / "tokenizer.json"))
     return path
@@ -77,7 +92,11 @@ def random_policy(model_dir: Path, *, seed: int, rank: Literal[8, 16] = 8) -> Po
     """Return the model with LoRA weights that change every log-prob by much."""
     policy = load_policy(model_dir, GrpoConfig(lora_rank=rank))
     torch.manual_seed(seed)
-    policy.set_weights({n: torch.randn_like(p) * 0.15 for n, p in policy.trainable().items()})
+    weights = {name: torch.randn_like(w) * 0.15 for name, w in policy.trainable().items()}
+    for name, weight in weights.items():
+        if "lora_B" in name and ("o_proj" in name or "down_proj" in name):
+            weight[0] = 0.0  # what speaks against tokens that are no text stays as it is
+    policy.set_weights(weights)
     return policy
 
 

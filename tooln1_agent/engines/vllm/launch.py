@@ -39,6 +39,7 @@ _ON_CPU = {
 _CPU_ARGUMENTS = (
     "--enforce-eager",
     *("--dtype", "bfloat16"),
+    *("--distributed-executor-backend", "uni"),  # no worker process that spins while it waits
     "--no-enable-chunked-prefill",  # a seeded request whose prompt is cut in two ends vLLM 0.32
 )
 _OURS = "TOOLN1_"
