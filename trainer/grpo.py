@@ -26,6 +26,7 @@ def train(
     tell: Callable[[StepMetrics], None],
     score: Score = score,
     sampler: Sampler | None = None,
+    show: Callable[[int, Sequence[Group]], None] | None = None,
 ) -> str:
     """Train until the steps, the time or the lesson are over; return why it stopped, in words.
 
@@ -33,6 +34,7 @@ def train(
         checkpoints: directory for them.
         tell: is told of each step.
         sampler: who samples rollouts; this process if not given.
+        show: is shown the groups of each step.
 
     Raises Diverged; the state before the step that went wrong is then the newest checkpoint.
     """
@@ -57,6 +59,8 @@ def train(
             raise
         learner.progress = _advance(learner, sampled, config, seconds=timer.total)
         tell(_metrics(learner.progress, sampled, stats, timer))
+        if show is not None:
+            show(learner.progress.step, sampled)
         if learner.progress.step % config.checkpoint_every == 0:
             learner.save(checkpoints)
     learner.save(checkpoints)

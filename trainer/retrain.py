@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from trainer.outcome import Outcome, nothing_learned
 from trainer.plan import Plan, make_plan
 from trainer.policy import load_policy
 from trainer.probe import make_probe
+from trainer.report import note_rollouts, write_report
 from trainer.run import Manifest, Run, create_run, known_runs, unfinished_run
 from trainer.selection import shuffled_labels
 from trainer.sft import imitate
@@ -150,16 +152,20 @@ def _finish(job: Job, run: Run, config: GrpoConfig) -> Outcome:
         adapters = AdapterStore(job.out)
         progress = _train(job, run, config, adapters=adapters)
         if not progress.updates:
+            reason = nothing_learned(progress, config)
+            write_report(run.path, title=run.manifest.name, said=[reason])
             run.note(finished=True)
-            raise NoSpread(nothing_learned(progress, config))
+            raise NoSpread(reason)
         adapter = _keep(job, run, config, progress, adapters=adapters)
         report = _judge(job, config, adapter, adapters=adapters) if job.gate else None
         promoted = False
         if report is not None and job.promote:
             promoted = promote_if_passed(adapters, report)
+        stopped = run.manifest.stopped or ""
+        outcome = Outcome(run.manifest.name, adapter, stopped, progress, report, promoted)
+        job.say(f"report: {write_report(run.path, title=outcome.run, said=outcome.lines())}")
         run.note(finished=True)
-    stopped = run.manifest.stopped or ""
-    return Outcome(run.manifest.name, adapter, stopped, progress, report, promoted)
+    return outcome
 
 
 def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) -> Progress:
@@ -189,6 +195,7 @@ def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) ->
             tell=metrics.add,
             score=score_by(job.agent),
             sampler=sampler,
+            show=partial(note_rollouts, run.path),
         )
     policy.save_adapter(run.adapter_dir)
     make_probe(policy, run.examples()).write(run.adapter_dir)

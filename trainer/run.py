@@ -4,6 +4,7 @@ runs/<name>/run.json            settings, model, where it started from, how it e
 runs/<name>/examples.jsonl      the examples it trains on, as they were when it began
 runs/<name>/metrics.jsonl       one line a step
 runs/<name>/tensorboard/        the same for TensorBoard
+runs/<name>/report.md           how it ended, for people (see `report`)
 runs/<name>/checkpoints/        see `checkpoint`
 runs/<name>/adapter/            what was trained, before it became a version
 """

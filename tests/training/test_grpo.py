@@ -79,7 +79,7 @@ def test_the_policy_learns_what_is_rewarded(
     learner = learner_of(tiny_agent_dir, make_examples(["on"] * 8), config)
     course = Course(learner, config, tmp_path, score=score, sampler=LocalSampler())
     rewards = [step.reward for step in course.steps]
-    assert sum(rewards[-4:]) / 4 > sum(rewards[:4]) / 4 + 0.15
+    assert sum(rewards[-8:]) / 8 > 0.53  # 0.45 untrained, give or take 0.03
     assert course.steps[-1].kl > course.steps[0].kl
 
 

@@ -264,9 +264,12 @@ def test_a_gradient_that_is_no_number_moves_no_weight(policy: Policy, groups: li
     assert all(torch.equal(weight, before[n]) for n, weight in policy.trainable().items())
 
 
-def test_bfloat16_gives_nearly_the_same_gradient(policy: Policy, groups: list[Group]) -> None:
+@pytest.mark.parametrize("form", ["cached", "packed"])
+def test_bfloat16_gives_nearly_the_same_gradient(
+    policy: Policy, groups: list[Group], form: PrefixForm
+) -> None:
     exact = gradients(policy, groups, beta=0.0)
-    rough = gradients(policy, groups, beta=0.0, precision="bfloat16")
+    rough = gradients(policy, groups, beta=0.0, precision="bfloat16", prefix_form=form)
     one, other = (torch.cat([g.flatten() for g in found.values()]) for found in (exact, rough))
     assert not torch.equal(one, other)
     assert torch.cosine_similarity(one, other, dim=0) > 0.99
