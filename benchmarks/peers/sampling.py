@@ -75,8 +75,7 @@ class PaddedGenerate:
                 input_ids=torch.tensor(padded),
                 attention_mask=torch.tensor(mask),
                 logits_processor=LogitsProcessorList([stamp]),
-                generation_config=_settings(max_new_tokens=max(work.tokens)),
-                num_return_sequences=work.group,
+                generation_config=_settings(max(work.tokens), num_return_sequences=work.group),
             )
         seconds = time.perf_counter() - began
         assert made.shape == (len(padded) * work.group, longest + max(work.tokens))
@@ -106,7 +105,7 @@ class ContinuousBatching:
             page_size=_PAGE, num_blocks=pages + 16, max_batch_tokens=256, use_async_batching=False
         )
         with self._model.continuous_batching_context_manager(
-            _settings(max_new_tokens=max(work.tokens)),
+            _settings(max(work.tokens)),
             continuous_batching_config=room,
             timeout=5,
         ) as manager:
@@ -183,13 +182,14 @@ class Vllm:
         return first
 
 
-def _settings(*, max_new_tokens: int) -> GenerationConfig:
+def _settings(max_new_tokens: int, **more: Any) -> GenerationConfig:
     return GenerationConfig(
         do_sample=True,
         temperature=1.0,
         top_k=0,
         top_p=1.0,
         max_new_tokens=max_new_tokens,
-        eos_token_id=-1,
+        eos_token_id=None,
         pad_token_id=_PAD,
+        **more,
     )

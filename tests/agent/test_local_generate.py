@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from tooln1_agent.engines.local.attention import supports
 from tooln1_agent.engines.local.generate import Wanted, generate, sample_rows
@@ -77,6 +77,19 @@ def test_a_row_ends_at_any_closing_token_while_others_go_on(model):
         assert list(sample.ids) == (ids[: closing[0] + 1] if closing else ids)
         assert sample.finish_reason == ("stop" if closing else "length")
     assert {sample.finish_reason for [sample] in samples} == {"stop", "length"}
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+def test_every_family_that_shares_prompts_says_what_transformers_says(family):
+    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": None}
+    none = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": 0}
+    config = AutoConfig.for_model(family, **sizes, **heads, **none, initializer_range=0.5)
+    assert supports(config)
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    for prompt, group in zip(PROMPTS, run(model, PROMPTS, n=2, max_tokens=20), strict=True):
+        assert [list(sample.ids) for sample in group] == [reference(model, prompt, 20)] * 2
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.7])

@@ -299,6 +299,28 @@ def test_a_long_prompt_delays_others_by_one_piece_a_token(
     assert (len(talker.tokens), len(late.tokens)) == (6, 1)
 
 
+def test_a_prompt_is_not_cut_where_it_fits_a_piece(
+    world: World, scheduler: Callable[..., Scheduler]
+) -> None:
+    class Counting(AdaptedModel):
+        """Counts forwards."""
+
+        forwards = 0
+
+        def using(self, version: str | None) -> Any:
+            self.forwards += 1
+            return super().using(version)
+
+    model = Counting(copy.deepcopy(world.base))
+    one = scheduler(model, prefill_tokens=len(PROMPTS[6]) + 10)
+    ears = [ask(one, PROMPTS[6])[0], ask(one, PROMPTS[3])[0]]
+    one.tick()
+    assert model.forwards == 1  # there was room for 10 tokens of the second prompt
+    one.tick()
+    assert model.forwards == 3
+    assert [len(ear.tokens) for ear in ears] == [2, 1]
+
+
 @pytest.mark.parametrize("world", ["qwen3", "llama"], indirect=True)
 def test_known_beginnings_are_not_computed_again(
     world: World, scheduler: Callable[..., Scheduler]

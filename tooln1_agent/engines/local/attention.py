@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -42,6 +43,11 @@ class Part(NamedTuple):
     """Place of the first token in those rows' sequences."""
     layers: Layers
 
+    @property
+    def end(self) -> int:
+        """The place after the last token."""
+        return self.start + self.layers[0][0].shape[1]
+
 
 class _Span(NamedTuple):
     """Where a part's scores stand."""
@@ -56,9 +62,9 @@ class Plan:
     """Which rows attend to which parts; it holds until rows or parts change."""
 
     spans: tuple[_Span, ...]
-    order: Tensor
-    """(B,): the rows, those that share a part side by side."""
-    inverse: Tensor
+    order: Tensor | None
+    """(B,): the rows, those that share a part side by side; None where they stand like that."""
+    inverse: Tensor | None
     """(B,): where each row stands in `order`."""
     width: int
     """W"""
@@ -70,26 +76,29 @@ class Plan:
         Args:
             queries: Q.
         """
-        keys = [[id(part.layers) for part in parts] for parts in rows]
-        order = sorted(range(len(rows)), key=keys.__getitem__)
-        first: dict[int, int] = {}
-        last: dict[int, int] = {}
         found: dict[int, Part] = {}
+        for part in chain.from_iterable(rows):
+            found.setdefault(id(part.layers), part)
+        rank = {key: number for number, key in enumerate(found)}
+        ranks = [[rank[id(part.layers)] for part in parts] for parts in rows]
+        order = sorted(range(len(rows)), key=ranks.__getitem__)
+        places: dict[int, list[int]] = {}
         for place, row in enumerate(order):
-            for key, part in zip(keys[row], rows[row], strict=True):
-                first.setdefault(key, place)
-                last[key], found[key] = place + 1, part
-        ends = {key: part.start + part.layers[0][0].shape[1] for key, part in found.items()}
+            for part in rows[row]:
+                places.setdefault(id(part.layers), []).append(place)
         spans = tuple(
             _Span(
-                slice(first[key] * queries, last[key] * queries),
-                slice(part.start, ends[key]),
+                slice(places[key][0] * queries, (places[key][-1] + 1) * queries),
+                slice(part.start, part.end),
                 part.layers,
             )
             for key, part in found.items()
         )
+        width = max(part.end for part in found.values())
+        if order == sorted(order):
+            return cls(spans, None, None, width)
         index = torch.tensor(order, device=device)
-        return cls(spans, index, index.argsort(), max(ends.values()))
+        return cls(spans, index, index.argsort(), width)
 
 
 class Step(NamedTuple):
@@ -118,9 +127,9 @@ def _attend(
     q = (query * scaling).view(B, K, Q, D)
     newest = (q @ key.transpose(-1, -2)) + bias[:, None, None]  # (B, K, Q, t)
 
-    by_head = q.transpose(0, 1)[:, plan.order].reshape(K, B * Q, D)
+    by_head = _moved(q.transpose(0, 1), plan.order).reshape(K, B * Q, D)
     scores = q.new_full((K, B * Q, plan.width + t), float("-inf"))
-    scores[..., plan.width :] = newest.transpose(0, 1)[:, plan.order].reshape(K, B * Q, t)
+    scores[..., plan.width :] = _moved(newest.transpose(0, 1), plan.order).reshape(K, B * Q, t)
     for rows, columns, layers in plan.spans:
         keys = layers[module.layer_idx][0]  # (K, T, D)
         torch.bmm(by_head[:, rows], keys.transpose(1, 2), out=scores[:, rows, columns])
@@ -129,9 +138,14 @@ def _attend(
     out = torch.zeros_like(by_head)
     for rows, columns, layers in plan.spans:
         out[:, rows].baddbmm_(weights[:, rows, columns], layers[module.layer_idx][1])
-    by_row = out.view(K, B, Q, D)[:, plan.inverse].transpose(0, 1)  # (B, K, Q, D)
-    of_newest = weights[..., plan.width :].view(K, B, Q, t)[:, plan.inverse].transpose(0, 1)
+    by_row = _moved(out.view(K, B, Q, D), plan.inverse).transpose(0, 1)  # (B, K, Q, D)
+    of_newest = _moved(weights[..., plan.width :].view(K, B, Q, t), plan.inverse).transpose(0, 1)
     return (by_row + of_newest @ value).reshape(B, 1, heads, D), None
+
+
+def _moved(by_head: Tensor, order: Tensor | None) -> Tensor:
+    """Put the rows of (K, B, …) in an order."""
+    return by_head if order is None else by_head[:, order]
 
 
 AttentionInterface.register(_NAME, _attend)

@@ -34,7 +34,7 @@ def draw(logits: Tensor, samplings: Sequence[Sampling], points: Sequence[float])
     if hot:
         index = torch.tensor(hot, device=logits.device)
         probs = _probabilities(logits[index], [samplings[row] for row in hot])
-        cdf = probs.cumsum(-1)
+        cdf = probs.cumsum(-1, dtype=torch.float64)
         point = cdf.new_tensor([points[row] for row in hot]) * cdf[:, -1]
         # right=True finds the first token whose cdf is above the point: never one of probability 0.
         drawn = torch.searchsorted(cdf, point.unsqueeze(-1), right=True)
@@ -51,17 +51,17 @@ def is_plain(sampling: Sampling) -> bool:
 
 
 def _probabilities(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
-    """Return what each row draws from, (B, V), float64, not normalised where tokens are left out.
+    """Return what each row draws from, (B, V), not normalised where tokens are left out.
 
     First the temperature, then the `top_k` likeliest, then of these the nucleus.
     """
     temperature = logits.new_tensor([sampling.temperature for sampling in samplings])
     scaled = logits / temperature.clamp(min=1e-4).unsqueeze(-1)
-    probs = scaled.softmax(-1, dtype=torch.float64)
+    probs = scaled.softmax(-1)
     if all(sampling.top_p == 1 and sampling.top_k is None for sampling in samplings):
         return probs
     V = probs.shape[-1]
-    ordered, places = probs.sort(stable=True, dim=-1, descending=True)
+    ordered, places = probs.double().sort(stable=True, dim=-1, descending=True)
     top_k = torch.tensor([min(s.top_k or V, V) for s in samplings], device=logits.device)
     ordered.masked_fill_(torch.arange(V, device=logits.device) >= top_k.unsqueeze(-1), 0.0)
     ordered /= ordered.sum(-1, keepdim=True)
@@ -69,4 +69,4 @@ def _probabilities(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
     top_p = ordered.new_tensor([sampling.top_p for sampling in samplings])
     is_whole = (top_p == 1).unsqueeze(-1)  # rounding must not cost the last tokens
     ordered.masked_fill_((before >= top_p.unsqueeze(-1)) & ~is_whole, 0.0)
-    return torch.zeros_like(probs).scatter(-1, places, ordered)
+    return torch.zeros_like(ordered).scatter(-1, places, ordered)

@@ -38,7 +38,7 @@ class LocalEngine:
         max_batch: int = 32,
         queue_limit: int = 64,
         token_budget: int | None = None,
-        prefill_tokens: int = 256,
+        prefill_tokens: int = 512,
         threads: int | None = None,
         dtype: Dtype = "float32",
     ) -> None:

@@ -60,9 +60,7 @@ def sample_rows(
         generator: gives each row, in order, the seed of its random numbers, 63 bits; rows with
             a seed of their own take that one.
     """
-    numbers = torch.randint(
-        2**63 - 1, (len(wanted),), generator=generator, device=generator.device
-    )
+    numbers = torch.randint(2**63 - 1, (len(wanted),), generator=generator, device=generator.device)
     rows = []
     by_prompt: dict[tuple[int, ...], list[Row]] = {}
     for each, drawn in zip(wanted, numbers.tolist(), strict=True):

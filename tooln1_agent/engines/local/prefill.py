@@ -24,6 +24,11 @@ class Prefill:
         """(V,), float32; there once all pieces are done."""
         self._done = done
 
+    @property
+    def left(self) -> int:
+        """Tokens that are still to be computed."""
+        return len(self.prompt_ids) - self._done
+
     def advance(self, model: Any, at_most: int) -> int:
         """Compute the next piece; return its tokens."""
         piece = self.prompt_ids[self._done : self._done + at_most]
@@ -37,7 +42,7 @@ class Prefill:
             logits_to_keep=1,
         )
         self._done += len(piece)
-        if self._done == len(self.prompt_ids):
+        if not self.left:
             self.logits = out.logits[0, -1].float()
         return len(piece)
 

@@ -21,7 +21,7 @@ class Limits:
     """Requests that may wait; one more is refused with `EngineBusy`."""
     token_budget: int = 65_536
     """Tokens whose keys and values are kept: of prompts, and what requests may sample."""
-    prefill_tokens: int = 256
+    prefill_tokens: int = 512
     """Prompt tokens computed between two tokens of those who sample."""
 
     def __post_init__(self) -> None:

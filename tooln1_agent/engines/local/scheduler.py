@@ -126,6 +126,8 @@ class Scheduler:
                 self._step(adapter, lane)
         left = self._limits.prefill_tokens
         while left > 0 and (started := self._started or self._admit()):
+            if left < min(started.prefill.left, self._limits.prefill_tokens):
+                break  # a whole piece next time costs less than two small ones
             left -= self._advance(started, left)
         self._close_lanes()
 
