@@ -19,6 +19,7 @@ from tooln1_agent.examples import Exact, Example, NoCall
 from tooln1_agent.parsing import parse
 from tooln1_agent.prompt import calls_text, ours, theirs
 from tooln1_agent.reward import Reward
+from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged, NothingToTrain
 from trainer.learner import Learner
@@ -65,7 +66,8 @@ def imitate(
     while learner.progress.step < config.imitation_steps and learner.progress.trained_s < limit:
         began = time.perf_counter()
         drawn = learner.order.draw(config.prompts_per_step)
-        groups = _thinking(learner, drawn, config, sampler) if config.thoughts == "own" else []
+        drawn = [example for example in drawn if gold_calls(example) is not None]
+        groups = _thinking(learner, drawn, config, sampler)
         shown = demonstrations(drawn, learner.policy.codec, groups=groups)
         sampled = time.perf_counter()
         try:
@@ -74,18 +76,21 @@ def imitate(
             learner.save(checkpoints)
             raise
         done = time.perf_counter()
-        before = learner.progress
-        learner.progress = before.model_copy(
-            update={
-                "step": before.step + 1,
-                "updates": before.updates + bool(shown),
-                "drawn": learner.order.drawn,
-                "trained_s": before.trained_s + done - began,
-            }
-        )
+        learner.progress = _advance(learner, bool(shown), seconds=done - began)
         tell(_metrics(learner, shown, groups, stats, times=(began, sampled, done)))
         if learner.progress.step % config.checkpoint_every == 0:
             learner.save(checkpoints)
+
+
+def _advance(learner: Learner, learned: bool, *, seconds: float) -> Progress:
+    before = learner.progress
+    changes = {
+        "step": before.step + 1,
+        "updates": before.updates + learned,
+        "drawn": learner.order.drawn,
+        "trained_s": before.trained_s + seconds,
+    }
+    return before.model_copy(update=changes)
 
 
 def gold_calls(example: Example) -> tuple[ToolCall, ...] | None:
@@ -105,7 +110,7 @@ def demonstrations(
     """Write the reply that each example's label asks for, where it asks for one.
 
     Args:
-        groups: rollouts of each example, to take a thought from; of a right one, if there is one.
+        groups: rollouts of each example to take a thought from, of a right one if there is one.
     """
     made = []
     for number, example in enumerate(examples):
@@ -136,6 +141,9 @@ def _own_thought(group: Group) -> str | None:
 def _thinking(
     learner: Learner, drawn: Sequence[Example], config: GrpoConfig, sampler: Sampler | None
 ) -> list[Group]:
+    """Sample replies for their thoughts, where these are wanted."""
+    if config.thoughts == "short" or not drawn:
+        return []
     return sample_groups(
         learner.policy, drawn, config=config, generator=learner.generator, sampler=sampler
     )

@@ -12,7 +12,7 @@ import torch
 
 from tooln1_agent.adapters import AdapterStore
 from tooln1_agent.codec import Codec
-from tooln1_agent.examples import AnyCall, Example
+from tooln1_agent.examples import AnyCall, Example, Verify
 from tooln1_agent.parsing import parse
 from tooln1_agent.reward import Reward, score
 from trainer.checkpoint import latest_checkpoint
@@ -107,6 +107,21 @@ def test_nothing_to_imitate_is_an_error_that_says_what_learns_instead(
     learner = new_learner(load_policy(tiny_model_dir, config), vague, config)
     with pytest.raises(NothingToTrain, match="--method grpo"):
         imitate(learner, config, examples=vague, checkpoints=tmp_path, tell=lambda _: None)
+
+
+def test_no_thought_is_sampled_where_there_is_nothing_to_imitate(
+    tiny_model_dir: Path, make_examples: Make, tmp_path: Path
+) -> None:
+    config = GrpoConfig(
+        method="sft", thoughts="own", steps=1, prompts_per_step=2, group_size=2, max_tokens=2,
+        lora_rank=1,
+    )  # fmt: skip
+    known, vague = make_examples(["on", "on"])
+    examples = [known, vague.model_copy(update={"target": Verify(rule="lamp_is_on")})]
+    learner = new_learner(load_policy(tiny_model_dir, config), examples, config)
+    told: list[StepMetrics] = []
+    imitate(learner, config, examples=examples, checkpoints=tmp_path, tell=told.append)
+    assert [(step.groups, step.trained) for step in told] == [(1, 1)]
 
 
 @pytest.mark.slow
