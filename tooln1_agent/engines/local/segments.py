@@ -140,14 +140,14 @@ def _split(segment: Segment, size: int) -> Segment:
 
     So rows that end with it still do.
     """
-    assert segment.parent is not None
+    parent = segment.parent
+    assert parent is not None
     head_layers, tail_layers = (
         tuple((keys[:, part].clone(), values[:, part].clone()) for keys, values in segment.layers)
         for part in (slice(None, size), slice(size, None))
     )
-    head = Segment(segment.tokens[:size], segment.start, head_layers, segment.parent, [segment])
-    head.parent.children.remove(segment)  # type: ignore[union-attr]
-    head.parent.children.append(head)  # type: ignore[union-attr]
+    head = Segment(segment.tokens[:size], segment.start, head_layers, parent, [segment])
+    parent.children[parent.children.index(segment)] = head
     segment.tokens, segment.start = segment.tokens[size:], segment.start + size
     segment.layers, segment.parent = tail_layers, head
     return head
