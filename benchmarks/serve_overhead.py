@@ -1,9 +1,10 @@
 """What `tooln1-agent serve` costs before vLLM, beside LiteLLM's proxy before the same vLLM.
 
-python benchmarks/serve_overhead.py --vllm-python PATH --litellm PATH [--json]
+python benchmarks/serve_overhead.py [--vllm-python PATH] [--litellm PATH] [--json]
 
 --vllm-python is an interpreter that has vLLM (`make .venv-vllm/.installed` makes one for CPUs);
---litellm is the `litellm` command of an environment of its own (`pip install 'litellm[proxy]'`).
+--litellm is the `litellm` command of an environment of its own, by default .venv-litellm
+(`pip install 'litellm[proxy]'`).
 Both proxies stand before one vLLM with the seed model and are asked the same, in turn. Ours parses
 replies and logs every turn to SQLite; LiteLLM runs with its defaults, which log nothing. Figures of
 processor time are those of the proxy's processes alone. The latency added is that of the median
@@ -37,6 +38,7 @@ import psutil
 from tool_registry import ToolSpec
 from tooln1_agent.codec import Codec
 from tooln1_agent.engines.chat_format import chat_messages
+from tooln1_agent.engines.local.model import base_name
 from tooln1_agent.engines.resolve import SEED_DIR
 from tooln1_agent.engines.vllm.api import completion_body
 from tooln1_agent.engines.vllm.launch import child
@@ -78,10 +80,13 @@ class Way:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--vllm-python", type=Path, required=True)
-    parser.add_argument("--litellm", type=Path, required=True)
+    parser.add_argument("--vllm-python", type=Path, default=Path(".venv-vllm/bin/python"))
+    parser.add_argument("--litellm", type=Path, default=Path(".venv-litellm/bin/litellm"))
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
     options = parser.parse_args()
+    for needed in (options.vllm_python, options.litellm):
+        if not needed.exists():
+            parser.error(f"there is no {needed}; the head of this file says how to get both peers")
     with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
         home = Path(made)
         vllm = stack.enter_context(running_vllm(home, options.vllm_python.absolute()))
@@ -123,8 +128,6 @@ def ours_direct() -> Callable[[int], dict[str, Any]]:
 
 
 def base() -> str:
-    from tooln1_agent.engines.local.model import base_name
-
     return base_name(SEED_DIR)
 
 
