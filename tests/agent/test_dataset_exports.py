@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.agent.records import TOOLS, WEATHER, after, answer, asked, call, calling, label, turn
@@ -353,6 +354,31 @@ def test_where_nothing_can_be_written_is_said(taught: ReplayStore, tmp_path: Pat
         export_examples(taught, "trl", tmp_path)
     with pytest.raises(ConfigError, match="'openai' takes examples"):
         export_interactions(taught, "openai", tmp_path / "x.jsonl")
+
+
+def test_parquet_holds_what_the_json_lines_hold(taught: ReplayStore, tmp_path: Path) -> None:
+    written = export_examples(taught, "verl", tmp_path / "verl.parquet", split=None).written
+    export_examples(taught, "verl", tmp_path / "verl.jsonl", split=None)
+    rows = pq.read_table(tmp_path / "verl.parquet").to_pylist()
+    assert rows == read_lines(tmp_path / "verl.jsonl")
+    assert len(rows) == written == 5
+
+
+def test_interactions_and_examples_come_back_from_parquet(
+    taught: ReplayStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.parquet"
+    examples = {example.id: example for example in taught.examples().examples}
+    assert export_examples(taught, "parquet", path, split=None).written == len(examples)
+    for row in pq.read_table(path).to_pylist():
+        example = examples.pop(row["id"])
+        assert json.loads(row["target"]) == json.loads(example.target.model_dump_json())
+        assert row["split"] == example.split
+    assert not examples
+    count = export_interactions(taught, "parquet", path).written
+    found = {row["id"] for row in pq.read_table(path).to_pylist()}
+    assert found == {interaction.id for interaction in taught.interactions()}
+    assert len(found) == count
 
 
 def test_parquet_without_pyarrow_names_the_package(
