@@ -30,6 +30,8 @@ _SAY_EVERY_S = 10.0
 _LONGEST_BACK_OFF_S = 60.0
 _STEADY_S = 300.0
 """A child that has run for so long may be started again at once."""
+_LEFTOVERS_S = 5.0
+"""How long what is left of the child's group may take to be gone."""
 _TAIL_BYTES, _TAIL_LINES = 8192, 5
 
 
@@ -157,12 +159,16 @@ class VllmProcess:
             return False
 
     def _end(self, child: subprocess.Popen[bytes]) -> None:
-        """Ask the child to end, then end whatever is left of its group."""
+        """Ask the child to end, then end whatever is left of its group, and with it its memory."""
         child.terminate()
         with suppress(subprocess.TimeoutExpired):
             child.wait(self._grace_s)
+        deadline = time.monotonic() + _LEFTOVERS_S
         with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+            while time.monotonic() < deadline:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.poll()
+                time.sleep(_LOOK_EVERY_S)
         child.wait()
 
     def _tail(self) -> str:
