@@ -38,7 +38,7 @@ test-fast: $(STAMP) ## the tests to run all day (at most 2 minutes)
 	$(BIN)/python -m pytest -m 'not slow and not gpu' $(ARGS)
 
 test-vllm: $(STAMP) $(VLLM_STAMP) ## tests against a real vLLM process, in .venv-vllm (3.4 GB)
-	$(BIN)/python -m pytest -m vllm --vllm-python $(VLLM_VENV)/bin/python $(ARGS)
+	$(BIN)/python -m pytest -m vllm --vllm-python=$(VLLM_VENV)/bin/python $(ARGS)
 
 $(VLLM_STAMP): constraints-vllm.txt requirements-vllm.txt
 	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
