@@ -7,6 +7,7 @@ import itertools
 import json
 import statistics
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -142,8 +143,9 @@ def check_swaps(
     assert all(during for during, _ in overlaps), overlaps
     # A busy machine may read the end of every old answer before it sends the first new request.
     assert sum(after > 0 for _, after in overlaps) > len(overlaps) / 2, overlaps
-    assert {completion.adapter for completion in load.completions} == {*versions}
-    assert len(load.completions) == len(load.answers)
+    # What an answer's header says served it is what the log says, one for one.
+    told = Counter(answer.adapter for answer in load.answers)
+    assert told == Counter(completion.adapter for completion in load.completions)
     model = Torch(model_dir)
     for completion in load.completions:
         assert completion.adapter is not None

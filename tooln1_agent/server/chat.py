@@ -7,7 +7,7 @@ closing chunk and `[DONE]` come after that.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from fastapi import APIRouter, Request
@@ -48,11 +48,17 @@ async def _answer(
     service: Service, request: Request, order: ChatOrder, principal: Principal
 ) -> Response:
     interaction = _interaction(service, order, principal)
-    events = _run(service, order, interaction)
-    adapter = service.pointer.version()
+    asked: list[str | None] = []  # the adapter of each model call
+
+    def adapter_now() -> str | None:
+        asked.append(service.pointer.version())
+        return asked[-1]
+
+    events = _run(service, order, interaction, adapter=adapter_now)
     if order.stream:
         # The first event comes before the status line, so that a refusal still gets its own.
         first = await unless_gone(request, anext(events))
+        adapter = asked[0]
         head = _head(service, order, interaction, adapter)
         writer = ChunkWriter(head, may_call=bool(order.tools), include_usage=order.include_usage)
         content = _chunks(writer, first, events)
@@ -97,10 +103,14 @@ def _interaction(service: Service, order: ChatOrder, principal: Principal) -> In
 
 
 async def _run(
-    service: Service, order: ChatOrder, interaction: Interaction
+    service: Service,
+    order: ChatOrder,
+    interaction: Interaction,
+    *,
+    adapter: Callable[[], str | None],
 ) -> AsyncGenerator[RunEvent, None]:
     """Run the interaction and count what happens."""
-    agent, adapter = service.agent, service.pointer.version
+    agent = service.agent
     sampling, recorder = order.sampling, service.store
     if order.is_client_mode:
         run = one_turn(
