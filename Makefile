@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## serve, log, label, retrain, gate, swap, report: writes demo-out/
 	$(BIN)/python -m examples.demo $(ARGS)
 
-test: $(STAMP) ## all tests (at most 10 minutes)
+test: $(STAMP) ## all tests (11 to 13 minutes on two cores)
 	$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(STAMP) ## the tests to run all day (at most 2 minutes)
