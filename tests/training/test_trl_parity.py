@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip("trl")
-
 from benchmarks.peers.trl import EPSILON, LOSSES, make_peer
 from tooln1_agent.examples import Example
 from trainer import advantage

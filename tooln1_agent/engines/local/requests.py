@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from typing import Protocol
 
 from tooln1_agent.engines.local.decoder import Sample
 from tooln1_agent.errors import ConfigError, EngineError
 from tooln1_agent.messages import Sampling
+
+log = logging.getLogger("tooln1_agent.engines")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,9 @@ class Request:
 
 
 def fail(request: Request, error: Exception) -> None:
-    """Tell a request what went wrong."""
+    """Tell a request what went wrong, and the operator where, if nobody foresaw it."""
     if not isinstance(error, EngineError):
+        log.error("a request failed in the embedded engine", exc_info=error)
         error = EngineError(f"the embedded engine failed: {type(error).__name__}: {error}")
     with contextlib.suppress(Exception):  # who cannot hear it harms nobody
         request.listener.on_error(error)
