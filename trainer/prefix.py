@@ -105,10 +105,13 @@ def _cached(body: Any, work: _Work) -> Tensor:
         )
     owner = torch.tensor(work.owner, device=work.device)  # (B,)
     length = prompt_mask.sum(dim=1)[owner]  # (B,)
-    states = hidden[owner, length - 1][:, None]  # (B, 1, H): what the prompt predicts
+    ends = owner * hidden.shape[1] + length - 1
+    states = _pick(hidden, ends)[:, None]  # (B, 1, H): what the prompt predicts
     ids, mask = _padded(work.completions, work.device)  # (B, T)
     if ids.shape[1] > 1:
-        cache.batch_select_indices(owner)  # P -> B rows
+        for layer in cache.layers:  # P -> B rows
+            layer.keys = layer.keys.index_select(0, owner)
+            layer.values = layer.values.index_select(0, owner)
         steps = torch.arange(ids.shape[1] - 1, device=work.device)
         later = body(
             input_ids=ids[:, :-1],
@@ -118,8 +121,7 @@ def _cached(body: Any, work: _Work) -> Tensor:
             use_cache=True,
         ).last_hidden_state  # (B, T - 1, H)
         states = torch.cat([states, later], dim=1)
-    found: Tensor = states[mask.bool()]
-    return found
+    return _pick(states, mask.flatten().nonzero().squeeze(1))
 
 
 def _packed(body: Any, work: _Work) -> Tensor:
@@ -130,12 +132,10 @@ def _packed(body: Any, work: _Work) -> Tensor:
     ids = [list(prompt) for prompt in work.prompts]
     positions = [list(range(len(prompt))) for prompt in work.prompts]
     segments = [[0] * len(prompt) for prompt in work.prompts]
-    row_of: list[int] = []
-    place_of: list[int] = []
+    sources: list[tuple[int, int]] = []  # row and place
     for number, (row, tokens) in enumerate(zip(work.owner, work.completions, strict=True), 1):
         size, end = len(work.prompts[row]), len(ids[row])
-        row_of += [row] * len(tokens)
-        place_of += [size - 1, *range(end, end + len(tokens) - 1)]
+        sources += [(row, place) for place in (size - 1, *range(end, end + len(tokens) - 1))]
         ids[row] += tokens[:-1]
         positions[row] += range(size, size + len(tokens) - 1)
         segments[row] += [number] * (len(tokens) - 1)
@@ -148,8 +148,18 @@ def _packed(body: Any, work: _Work) -> Tensor:
         position_ids=position,
         use_cache=False,
     ).last_hidden_state  # (P, L, H)
-    found: Tensor = hidden[row_of, place_of]
-    return found
+    width = hidden.shape[1]
+    flat = torch.tensor([row * width + place for row, place in sources], device=work.device)
+    return _pick(hidden, flat)
+
+
+def _pick(states: Tensor, places: Tensor) -> Tensor:
+    """Return the states (P, S, H) at places counted over all rows: (N, H).
+
+    By index_select: indexing with a tensor adds the gradients of a state that is picked twice in
+    whatever order the threads come to them, so that two runs would differ in the last bit.
+    """
+    return states.flatten(0, 1).index_select(0, places)
 
 
 def _shared_prompt_mask(segment: Tensor, dtype: torch.dtype) -> Tensor:

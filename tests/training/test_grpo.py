@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,16 @@ def test_the_policy_learns_what_is_rewarded(
     assert course.steps[-1].kl > course.steps[0].kl
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """So many threads for torch, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
 def test_a_run_that_was_cut_in_two_ends_bit_for_bit_like_one_that_was_not(
     tiny_model_dir: Path, make_examples: Make, tmp_path: Path
 ) -> None:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from transformers import AutoTokenizer
 
 import tooln1_agent
@@ -34,7 +33,6 @@ def codec() -> Codec:
 
 @pytest.fixture(scope="module")
 def seed() -> Seed:
-    torch.set_num_threads(2)
     return Seed(MODEL)
 
 
