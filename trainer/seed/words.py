@@ -399,6 +399,10 @@ RESERVED = frozenset(
         reserve_wheel wheel_day wheel_hour knead_clay kilos clay_sort host_workshop tutor held_in
         workshop_day heads wrap_mug mug_no wrapped_for ribbon lend_mold mold_no borrower back_day
         ring_potter to_say
+        dock_boat boat_name boat_feet dock_day lift_mast mast_no lift_hour tour_coast pilot
+        coast_day refill_tank tank_sort tank_amount warm_sauna sauna_hour steam_length dry_sail
+        sail_owner sail_heat pack_basket basket_friend basket_food fetch_guest guest_city
+        guest_hour
         """
     )
 )
