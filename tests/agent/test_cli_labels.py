@@ -12,7 +12,7 @@ import pytest
 from tests.agent.records import WEATHER, after, answer, asked, call, calling, label, turn
 from tooln1_agent.cli import main
 from tooln1_agent.errors import LabelRefused
-from tooln1_agent.examples import LabelEvent
+from tooln1_agent.examples import LabelEvent, Verify
 from tooln1_agent.replay.found import write_found
 from tooln1_agent.replay.hindsight import find_hindsight, hindsight_of
 from tooln1_agent.replay.steps import steps_of
@@ -230,6 +230,26 @@ def test_rules_say_nothing_without_results_of_tools_that_ran_here(
 ) -> None:
     store.begin(asked("Weather in Rome?", **changes))
     assert "0 found" in say("find-labels", "verifier", "--agent", "agents.py:agent")
+
+
+def test_a_rule_is_to_judge_what_is_sampled_for_requests_that_nobody_labelled(
+    store: ReplayStore, say: Callable[..., str]
+) -> None:
+    silent = served(store, turn(calling(OSLO), results=[True]))
+    spoken = served(store, turn(calling(ROME)), text="Weather in Bonn?")
+    store.add_label(label(spoken))
+    store.begin(asked("Weather in Genoa?", turn(calling(ROME)), no_train=True))
+    flags = ("rule", "--agent", "agents.py:agent", "--rule")
+    assert "'is_good' is no rule of the agent" in say("find-labels", *flags, "is_good")
+    assert "1 added" in say("find-labels", *flags, "is_fine", "--add")
+    assert "0 found" in say("find-labels", *flags, "is_fine")
+    (event,) = store.labels(silent.id)
+    assert event.source == "verifier"
+    assert isinstance(event.target, Verify)
+    assert (event.target.rule, event.target.given["messages"][-1]["content"]) == (
+        "is_fine",
+        "Weather in Rome?",
+    )
 
 
 def test_silence_is_found_after_its_time(store: ReplayStore, say: Callable[..., str]) -> None:
