@@ -7,6 +7,7 @@ version or a misread directory.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -15,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from tooln1_agent.durable import write_whole
 from tooln1_agent.errors import AdapterError
+
+log = logging.getLogger("tooln1_agent.probe")
 
 FILE = "probe.json"
 
@@ -73,6 +76,7 @@ def read_probe(directory: Path) -> Probe | None:
     """
     path = directory / FILE
     if not path.exists():
+        log.info("%s has no %s; what is served is not compared", directory.name, FILE)
         return None
     try:
         return Probe.model_validate_json(path.read_bytes())

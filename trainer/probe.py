@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
+from tooln1_agent.engines.local.scoring import reply_logprobs
 from tooln1_agent.examples import Example
 from tooln1_agent.probe import Probe, mean_gap
 from trainer.policy import Policy
@@ -33,20 +33,13 @@ def _probe(policy: Policy, prompt: tuple[int, ...]) -> Probe:
         ids.append(int(logits[0, -1].argmax()))
         if ids[-1] in policy.codec.end_ids:
             break
-    row = torch.tensor(ids, device=policy.device)
-    trained = _logprobs(policy.model, row, start=len(prompt))
+    reply = tuple(ids[len(prompt) :])
+    trained = reply_logprobs(policy.model, prompt, reply)
     with policy.reference() as base:
-        untrained = _logprobs(base, row, start=len(prompt))
+        untrained = reply_logprobs(base, prompt, reply)
     return Probe(
         prompt_ids=prompt,
-        completion_ids=tuple(ids[len(prompt) :]),
-        logprobs=trained,
-        base_logprobs=untrained,
+        completion_ids=reply,
+        logprobs=tuple(round(value, _DIGITS) for value in trained),
+        base_logprobs=tuple(round(value, _DIGITS) for value in untrained),
     )
-
-
-def _logprobs(model: torch.nn.Module, row: Tensor, *, start: int) -> tuple[float, ...]:
-    """Return the log-probs of the ids from `start` on; `row` is (T,)."""
-    logits = model(row.unsqueeze(0)).logits[0, start - 1 : -1].float()  # (T - start, V)
-    found = logits.log_softmax(-1).gather(-1, row[start:].unsqueeze(-1)).squeeze(-1)
-    return tuple(round(value, _DIGITS) for value in found.tolist())

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tooln1_agent.engines.local.scoring import check_probe
 from tooln1_agent.errors import AdapterError
 
 MERGE_BELOW = 300_000_000
@@ -37,7 +38,8 @@ class AdaptedModel:
         """Do the slow part of `load`, beside whatever runs; pass the result to it.
 
         Raises:
-            AdapterError: the directory holds no adapter that fits this base.
+            AdapterError: the directory holds no adapter that fits this base, or the model computes
+                something else with it than its trainer did.
         """
         if not (path / _WEIGHTS).is_file():
             raise AdapterError(f"adapter {version!r}: no {_WEIGHTS} in {str(path)!r}")
@@ -46,31 +48,31 @@ class AdaptedModel:
         base = copy.deepcopy(self._base)
         base.config._attn_implementation = self._attention  # it changes while rows sample
         model = AdaptedModel(base, merge_below=0)
-        model.load(version, path)
-        return model._wrapped.merge_and_unload()
+        model._read(version, path)
+        merged = model._wrapped.merge_and_unload()
+        check_probe(merged, path)
+        return merged
 
     def load(self, version: str, path: Path, *, prepared: Any = None) -> None:
         """Read an adapter from its directory; an adapter that is loaded is left alone.
 
         Raises:
-            AdapterError: the directory holds no adapter that fits this base.
+            AdapterError: as `prepare` does.
         """
         if version in self._versions:
             return
         prepared = prepared or self.prepare(version, path)
-        self._versions.add(version)
         if prepared is not None:
+            self._versions.add(version)
             self._merged[version] = prepared
             return
+        self._read(version, path)
         try:
-            problem = self._add(version, path)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            problem = str(error)
-        if problem:
+            with self.using(version) as model:
+                check_probe(model, path)
+        except AdapterError:
             self.unload(version)
-            raise AdapterError(
-                f"adapter {version!r} in {str(path)!r} does not fit this base model: {problem}"
-            )
+            raise
 
     def unload(self, version: str) -> None:
         """Forget an adapter; one that is not loaded is no error."""
@@ -86,6 +88,19 @@ class AdaptedModel:
         else:
             self._base = self._wrapped.unload()
             self._wrapped = None
+
+    def _read(self, version: str, path: Path) -> None:
+        """Put an adapter's weights beside the base's, or raise AdapterError and change nothing."""
+        self._versions.add(version)
+        try:
+            problem = self._add(version, path)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            problem = str(error)
+        if problem:
+            self.unload(version)
+            raise AdapterError(
+                f"adapter {version!r} in {str(path)!r} does not fit this base model: {problem}"
+            )
 
     def _add(self, version: str, path: Path) -> str:
         """Wrap the base if need be and read the weights; return what does not fit, or ""."""

