@@ -118,7 +118,7 @@ class Agent(Generic[Deps]):
         Raises:
             EngineError: the model could not be asked.
         """
-        events = self.run_stream(prompt, deps=deps, principal=principal, no_train=no_train)
+        events = self._events(prompt, deps=deps, principal=principal, no_train=no_train, whole=True)
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, RunResult):
@@ -147,7 +147,7 @@ class Agent(Generic[Deps]):
             "write `await agent.run(...)`"
         )
 
-    async def run_stream(
+    def run_stream(
         self,
         prompt: str | Sequence[Message],
         *,
@@ -158,10 +158,23 @@ class Agent(Generic[Deps]):
         """Do as `run`, and yield what happens; the `RunResult` comes last.
 
         Pieces of text and of calls come as the model writes them (`tooln1_agent.reply_events`);
-        what they say of a turn is provisional until its `TurnFinished`.
+        what they say of a turn is provisional until its `TurnFinished`. A thought begins anew where
+        the server that had it went away and another took over.
 
         To stop early, close the generator (`contextlib.aclosing`): the run is then cancelled.
         """
+        return self._events(prompt, deps=deps, principal=principal, no_train=no_train, whole=False)
+
+    async def _events(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        deps: Deps | None,
+        principal: str,
+        no_train: bool,
+        whole: bool,
+    ) -> AsyncGenerator[RunEvent, None]:
+        """Run; see `run_interaction` on `whole`."""
         if not (self._deps_type is None or deps is None or isinstance(deps, self._deps_type)):
             raise TypeError(
                 f"agent {self.name!r} expects deps of type {self._deps_type.__name__}, "
@@ -184,6 +197,7 @@ class Agent(Generic[Deps]):
             limits=self.limits,
             deps=deps,
             recorder=self.recorder,
+            whole=whole,
         )
         async with aclosing(events):
             async for event in events:

@@ -41,6 +41,7 @@ async def run_interaction(
     limits: Limits = Limits(),
     deps: Any = None,
     recorder: Recorder = NullRecorder(),
+    whole: bool = False,
 ) -> AsyncGenerator[RunEvent, None]:
     """Run an interaction to its end; yield what happens, and a `RunResult` last.
 
@@ -51,6 +52,8 @@ async def run_interaction(
         registry: runs the calls; None hands them to the client, which ends the run.
         adapter: asked before each model call which adapter version serves it.
         deps: handed to tools in their `RunContext`.
+        whole: yield nothing of a turn before it is recorded, so that a model call whose engine
+            goes away can be made anew.
 
     Raises:
         EngineError: a model call failed; what happened before it is recorded, with stop "error".
@@ -62,7 +65,7 @@ async def run_interaction(
             index = len(interaction.turns)
             shown = prompt_of_turn(interaction, index)
             request = ModelRequest(shown, interaction.tools, sampling, adapter())
-            async with aclosing(ask(engine, request)) as events:
+            async with aclosing(ask(engine, request, whole=whole)) as events:
                 async for event in events:
                     if isinstance(event, Said):
                         said = event
@@ -95,6 +98,7 @@ def one_turn(
     sampling: Sampling = Sampling(),
     adapter: Callable[[], str | None] = base_alone,
     recorder: Recorder = NullRecorder(),
+    whole: bool = False,
 ) -> AsyncGenerator[RunEvent, None]:
     """Make a single model call whose tool calls the client runs; else as `run_interaction`."""
     return run_interaction(
@@ -105,6 +109,7 @@ def one_turn(
         adapter=adapter,
         limits=Limits(max_turns=1, max_faulty_replies=0),
         recorder=recorder,
+        whole=whole,
     )
 
 

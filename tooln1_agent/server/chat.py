@@ -111,10 +111,15 @@ async def _run(
 ) -> AsyncGenerator[RunEvent, None]:
     """Run the interaction and count what happens."""
     agent = service.agent
-    sampling, recorder = order.sampling, service.store
+    sampling, recorder, whole = order.sampling, service.store, not order.stream
     if order.is_client_mode:
         run = one_turn(
-            service.engine, interaction, sampling=sampling, adapter=adapter, recorder=recorder
+            service.engine,
+            interaction,
+            sampling=sampling,
+            adapter=adapter,
+            recorder=recorder,
+            whole=whole,
         )
     else:
         run = run_interaction(
@@ -126,6 +131,7 @@ async def _run(
             limits=agent.limits,
             deps=service.deps,
             recorder=recorder,
+            whole=whole,
         )
     async with aclosing(run) as events:
         async for event in events:
