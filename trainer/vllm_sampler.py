@@ -19,6 +19,7 @@ import torch
 
 from tooln1_agent.adapter_files import content_hash, content_names
 from tooln1_agent.engines.local.generate import Sample
+from tooln1_agent.engines.rota import Rota
 from tooln1_agent.engines.servers import server_root
 from tooln1_agent.engines.vllm.engine import VllmEngine
 from tooln1_agent.engines.vllm.launch import child
@@ -105,12 +106,12 @@ class VllmSampler:
             scratch: directory for the adapters that are pushed, the same for vLLM.
             push_every: with every how manieth change of the weights they are pushed.
         """
-        self._engines, self._scratch, self._push_every = tuple(engines), scratch, push_every
+        self._rota = Rota(engines, VllmEngine.check)
+        self._scratch, self._push_every = scratch, push_every
         self._runner = asyncio.Runner()
         self._pushed: str | None = None
         self._last_hash = ""
         self._changes = 0
-        self._turn = 0
 
     def sample(
         self,
@@ -133,7 +134,8 @@ class VllmSampler:
     def close(self) -> None:
         """Unload what was pushed and leave the servers; one of our own is stopped."""
         with self._runner as runner:
-            for engine in self._engines:
+            runner.run(self._rota.aclose())
+            for engine in self._rota.members:
                 runner.run(self._leave(engine))
 
     async def _sample(
@@ -161,15 +163,16 @@ class VllmSampler:
         self, prompt: Sequence[int], n: int, sampling: Sampling, version: str
     ) -> list[Completion]:
         """Sample one group from the first server that can, trying again for a while."""
-        self._turn += 1
-        first, waited_s = self._turn, 0.0
+        waited_s = 0.0
         while True:
-            for offset in range(len(self._engines)):
-                engine = self._engines[(first + offset) % len(self._engines)]
+            for engine in self._rota.in_turn():
                 try:
                     await engine.load_adapter(version, self._scratch / version)
                     return await engine.sample(prompt, n=n, sampling=sampling, adapter=version)
-                except (EngineDown, EngineBusy) as error:
+                except EngineBusy as error:
+                    problem: EngineBusy | EngineDown = error
+                except EngineDown as error:
+                    self._rota.put_aside(engine, error)
                     problem = error
             if waited_s >= _PATIENCE_S:
                 raise problem
@@ -195,7 +198,7 @@ class VllmSampler:
         else:
             staging.rename(self._scratch / version)
         if old is not None:
-            for engine in self._engines:
+            for engine in self._rota.members:
                 await engine.unload_adapter(old)
             shutil.rmtree(self._scratch / old)
         return version

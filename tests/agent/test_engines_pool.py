@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
 from tooln1_agent.engines.base import ModelRequest, complete
-from tooln1_agent.engines.pool import ASIDE_S, PooledEngine
+from tooln1_agent.engines.pool import PooledEngine
+from tooln1_agent.engines.rota import ASIDE_S
 from tooln1_agent.engines.scripted import ScriptedEngine
 from tooln1_agent.errors import AdapterError, ConfigError, EngineBusy, EngineDown, EngineError
 from tooln1_agent.messages import Completion, Message
@@ -37,6 +39,9 @@ class Moody(ScriptedEngine):
     async def start(self) -> None:
         if self.fails is not None:
             raise self.fails
+
+    async def check(self) -> None:
+        await self.start()
 
     async def load_adapter(self, version: str, path: Path) -> None:
         if self.fails is not None:
@@ -72,14 +77,49 @@ async def test_a_call_that_has_not_begun_goes_on_to_another(error: EngineError) 
     assert await said(engine, 4) == ["1"] * 4
 
 
-async def test_an_engine_that_is_down_is_left_alone_for_a_while_and_then_tried_again() -> None:
+async def let_checks_run() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_an_engine_that_is_down_gets_no_call_until_a_check_finds_it_well() -> None:
     engine, members, clock = pool()
     members[0].fails = EngineDown("gone")
     await said(engine, 6)
+    for _ in range(3):
+        clock.now += ASIDE_S
+        assert await said(engine, 2) == ["1", "1"]
+        await let_checks_run()
     assert members[0].asked == 1
     members[0].fails = None
     clock.now += ASIDE_S
+    assert await said(engine, 1) == ["1"]  # which gives rise to the check
+    await let_checks_run()
     assert set(await said(engine, 2)) == {"0", "1"}
+
+
+async def test_a_check_that_fails_for_another_reason_leaves_the_engine_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine, members, clock = pool()
+    members[0].fails = EngineDown("gone")
+    await said(engine, 2)
+    members[0].fails = ConfigError("serves another model now")  # type: ignore[assignment]
+    clock.now += ASIDE_S
+    await said(engine, 1)
+    await let_checks_run()
+    assert await said(engine, 2) == ["1", "1"]
+    assert "server 1 of 2 stays away: serves another model now" in caplog.text
+
+
+async def test_when_all_are_away_a_call_is_tried_all_the_same() -> None:
+    engine, members, _ = pool()
+    for member in members:
+        member.fails = EngineDown("gone")
+    with pytest.raises(EngineDown):
+        await complete(engine, ASK)
+    members[1].fails = None
+    assert await said(engine, 2) == ["1", "1"]
 
 
 async def test_a_call_whose_text_is_out_is_not_begun_again() -> None:
@@ -117,8 +157,10 @@ async def test_an_adapter_is_loaded_on_all_and_later_on_those_that_were_away() -
     members[0].fails = None
     clock.now += ASIDE_S
     request = ModelRequest(ASK.messages, (), adapter="v1")
-    assert set(await said(engine, 2, request)) == {"0", "1"}
+    assert await said(engine, 1, request) == ["1"]
+    await let_checks_run()
     assert [sorted(member.adapters) for member in members] == [["v1"], ["v1"]]
+    assert set(await said(engine, 2, request)) == {"0", "1"}
     await engine.unload_adapter("v1")
     assert [sorted(member.adapters) for member in members] == [[], []]
     with pytest.raises(AdapterError, match="not loaded"):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tooln1_agent.engines.base import EngineInfo, ModelRequest
 from tooln1_agent.engines.chat_format import PROMPT_VERSION, chat_messages
 from tooln1_agent.engines.wire import Wire, events, usage_of
-from tooln1_agent.errors import AdapterError, ConfigError, EngineDown
+from tooln1_agent.errors import AdapterError, ConfigError, EngineDown, EngineRefused
 from tooln1_agent.messages import Completion, Usage
 
 
@@ -84,6 +85,11 @@ class HttpEngine:
 
     async def start(self) -> None:
         """Do nothing: connections are opened as they are needed."""
+
+    async def check(self) -> None:
+        """Raise EngineDown or EngineBusy unless the server answers."""
+        with suppress(EngineRefused):  # it need not list its models
+            await self._wire.get_json("/models")
 
     async def aclose(self) -> None:
         await self._wire.aclose()

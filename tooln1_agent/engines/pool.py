@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from tooln1_agent.engines.base import Engine, EngineInfo, ModelRequest
+from tooln1_agent.engines.rota import Rota
 from tooln1_agent.errors import AdapterError, ConfigError, EngineBusy, EngineDown
 from tooln1_agent.messages import Completion
 
-log = logging.getLogger("tooln1_agent.engines.pool")
 
-ASIDE_S = 5.0
-"""How long an engine that did not answer is left alone before it is tried again."""
+class ServedEngine(Engine, Protocol):
+    """An engine on a server that may go away and come back."""
+
+    async def check(self) -> None:
+        """Raise an error of ours unless the server can be given calls."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
 class _Member:
-    engine: Engine
-    name: int
-    aside_until: float = 0.0
+    engine: ServedEngine
     loaded: set[str] = field(default_factory=set)
 
 
@@ -33,11 +35,11 @@ class PooledEngine:
 
     A call that fails before its first text goes on to the next engine. One that fails later has
     failed, since its text is out already. An engine that was away is given the adapters that it
-    missed when it is first asked for them.
+    missed before it gets calls again.
     """
 
     def __init__(
-        self, engines: Sequence[Engine], *, clock: Callable[[], float] = time.monotonic
+        self, engines: Sequence[ServedEngine], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Take the engines, which must be of one base model.
 
@@ -52,33 +54,33 @@ class PooledEngine:
             raise ConfigError(
                 f"a pool needs engines of one model and template, got {sorted(kinds)}"
             )
-        self._members = [_Member(engine, name) for name, engine in enumerate(engines, 1)]
-        self._clock = clock
-        self._turn = 0
+        members = [_Member(engine) for engine in engines]
+        self._rota = Rota(members, self._check, clock=clock)
         self._adapters: dict[str, Path] = {}
 
     @property
     def info(self) -> EngineInfo:
         """Of the member with the smallest context."""
-        limits = [(member.engine.info.context_limit or 0, member.name) for member in self._members]
-        return self._members[min(limits)[1] - 1].engine.info
+        infos = [member.engine.info for member in self._rota.members]
+        return min(infos, key=lambda info: info.context_limit or 0)
 
     async def start(self) -> None:
         """Start all; raises what the last one raised where none of them comes up."""
+        members = self._rota.members
         results = await asyncio.gather(
-            *(member.engine.start() for member in self._members), return_exceptions=True
+            *(member.engine.start() for member in members), return_exceptions=True
         )
-        for member, result in zip(self._members, results, strict=True):
+        for member, result in zip(members, results, strict=True):
             if isinstance(result, EngineDown):
-                self._put_aside(member, result)
+                self._rota.put_aside(member, result)
             elif isinstance(result, BaseException):
                 raise result
         if all(isinstance(result, EngineDown) for result in results):
-            raise EngineDown(f"none of {len(self._members)} engines answers: {results[-1]}")
+            raise EngineDown(f"none of {len(members)} engines answers: {results[-1]}")
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
         problem: EngineBusy | EngineDown | None = None
-        for member in self._in_turn():
+        for member in self._rota.in_turn():
             has_begun = False
             try:
                 await self._equip(member, request.adapter)
@@ -88,7 +90,7 @@ class PooledEngine:
                         yield piece
                 return
             except EngineDown as error:
-                self._put_aside(member, error)
+                self._rota.put_aside(member, error)
                 if has_begun:
                     raise
                 problem = problem or error
@@ -107,14 +109,14 @@ class PooledEngine:
             EngineDown: none answers.
         """
         self._adapters[version] = path
-        able = self._in_turn()
+        able = self._rota.present or self._rota.members
         results = await asyncio.gather(
             *(self._equip(member, version) for member in able), return_exceptions=True
         )
         problems = [result for result in results if isinstance(result, BaseException)]
         for member, result in zip(able, results, strict=True):
             if isinstance(result, EngineDown):
-                self._put_aside(member, result)
+                self._rota.put_aside(member, result)
         refusals = [problem for problem in problems if not isinstance(problem, EngineDown)]
         if refusals or len(problems) == len(able):
             await self.unload_adapter(version)
@@ -122,20 +124,14 @@ class PooledEngine:
 
     async def unload_adapter(self, version: str) -> None:
         self._adapters.pop(version, None)
-        for member in self._members:
+        for member in self._rota.members:
             if version in member.loaded:
                 member.loaded.discard(version)
                 await member.engine.unload_adapter(version)
 
     async def aclose(self) -> None:
-        await asyncio.gather(*(member.engine.aclose() for member in self._members))
-
-    def _in_turn(self) -> list[_Member]:
-        """Return the members in the order to be asked, those that are set aside last."""
-        self._turn = (self._turn + 1) % len(self._members)
-        order = self._members[self._turn :] + self._members[: self._turn]
-        now = self._clock()
-        return sorted(order, key=lambda member: max(0.0, member.aside_until - now))
+        await self._rota.aclose()
+        await asyncio.gather(*(member.engine.aclose() for member in self._rota.members))
 
     async def _equip(self, member: _Member, version: str | None) -> None:
         """See to it that a member has an adapter."""
@@ -149,7 +145,8 @@ class PooledEngine:
         await member.engine.load_adapter(version, path)
         member.loaded.add(version)
 
-    def _put_aside(self, member: _Member, why: EngineDown) -> None:
-        if member.aside_until <= self._clock():
-            log.warning("engine %d is left alone for %.0f s: %s", member.name, ASIDE_S, why)
-        member.aside_until = self._clock() + ASIDE_S
+    async def _check(self, member: _Member) -> None:
+        """Raise an error of ours unless a member answers and has all adapters."""
+        await member.engine.check()
+        for version in tuple(self._adapters):
+            await self._equip(member, version)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from tooln1_agent.engines.base import Engine
 from tooln1_agent.engines.http import HttpEngine
-from tooln1_agent.engines.pool import PooledEngine
+from tooln1_agent.engines.pool import PooledEngine, ServedEngine
 from tooln1_agent.engines.resolve import model_dir
 from tooln1_agent.engines.vllm.engine import VllmEngine
 from tooln1_agent.engines.vllm.launch import child
@@ -51,7 +51,7 @@ def running(
         ConfigError: a URL is none.
     """
     roots = [server_root(url) for url in urls]
-    engines: list[Engine]
+    engines: list[ServedEngine]
     if model == "seed" or Path(model).is_dir():
         directory = model_dir(model)
         engines = [

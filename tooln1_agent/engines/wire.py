@@ -14,6 +14,8 @@ from tooln1_agent.errors import EngineBusy, EngineDown, EngineError, EngineRefus
 from tooln1_agent.messages import Usage
 
 _BUSY = (429, 503)
+_CONNECT_S = 5.0
+"""A machine that is gone does not even refuse."""
 _NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
 """How many calls run side by side is the server's to say."""
 
@@ -97,8 +99,9 @@ class Wire:
     def _client_of_this_loop(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:  # connections belong to a loop
+            timeout = httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, _CONNECT_S))
             self._client = httpx.AsyncClient(
-                transport=self._transport, timeout=self._timeout_s, limits=_NO_LIMITS
+                transport=self._transport, timeout=timeout, limits=_NO_LIMITS
             )
             self._loop = loop
         return self._client

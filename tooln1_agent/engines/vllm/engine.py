@@ -122,6 +122,18 @@ class VllmEngine:
             self._info = replace(self._info, context_limit=self._limit)
             self._base = served.name
 
+    async def check(self) -> None:
+        """Start afresh with a server that was away; it is given the adapters that it has lost.
+
+        Raises:
+            EngineDown, ConfigError: as `start` does.
+            AdapterError: it does not take an adapter any more.
+        """
+        self._base = ""
+        await self.start()
+        for version, place in tuple(self._adapters.items()):
+            await self._client.load(version, place)
+
     async def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
         await self.start()
         prompt_ids = tuple(self._codec.prompt_ids(request.messages, request.tools))
