@@ -6,51 +6,25 @@ times 16:30, reference numbers carry a hash sign, switches are "yes" or "no".
 
 from __future__ import annotations
 
-import datetime as dt
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
-from tool_registry import ToolRetry, tool
+from examples import spelling
+from examples.house import Diary
+from tool_registry import RunContext, tool
+
+read_day = partial(spelling.read_day, form="%d.%m.%Y")
+read_number = partial(spelling.read_number, sign="#")
+read_switch = partial(spelling.read_switch, off="no", on="yes")
+
+DIARY = Diary()
+"""The diary of the one office of this process."""
 
 
-@dataclass(slots=True)
-class Office:
-    """What the tools have done so far."""
-
-    diary: list[str] = field(default_factory=list)
-    """One line for each thing that was arranged."""
-    kilometers: float = 0.0
-    lights: dict[str, int] = field(default_factory=dict)
-    """Brightness by room, in percent."""
-
-    def note(self, line: str) -> str:
-        """Enter a line in the diary and return it."""
-        self.diary.append(line)
-        return line
-
-
-OFFICE = Office()
-"""The one office of this process."""
-
-
-def read_day(text: str) -> dt.date:
-    """Read a day as the house writes it; raises `ToolRetry` for anything else."""
-    try:
-        return dt.datetime.strptime(text, "%d.%m.%Y").date()
-    except ValueError as error:
-        raise ToolRetry(f"cannot read the day {text!r}") from error
-
-
-def read_time(text: str) -> dt.time:
-    """Read a time as the house writes it; raises `ToolRetry` for anything else."""
-    try:
-        return dt.datetime.strptime(text, "%H:%M").time()
-    except ValueError as error:
-        raise ToolRetry(f"cannot read the time {text!r}") from error
-
-
-@tool
-def hail_courier(addressee: str, courier_city: str, fetch_day: str) -> str:
+@tool(replay_safe=True)
+def hail_courier(
+    context: RunContext[Diary | None], addressee: str, courier_city: str, fetch_day: str
+) -> str:
     """Hail a courier.
 
     Args:
@@ -58,13 +32,15 @@ def hail_courier(addressee: str, courier_city: str, fetch_day: str) -> str:
         courier_city: Name of the city
         fetch_day: Day of the pickup
     """
-    return OFFICE.note(
-        f"Courier to {courier_city} on {read_day(fetch_day):%d.%m.%Y} for {addressee}."
-    )
+    name, city = spelling.read_person(addressee), spelling.read_place(courier_city)
+    day = read_day(fetch_day)
+    return DIARY.note(context, f"Courier to {city} on {day:%d.%m.%Y} for {name}.")
 
 
-@tool
-def book_callback(caller: str, dial_day: str, talk_time: str) -> str:
+@tool(replay_safe=True)
+def book_callback(
+    context: RunContext[Diary | None], caller: str, dial_day: str, talk_time: str
+) -> str:
     """Book a callback.
 
     Args:
@@ -72,12 +48,18 @@ def book_callback(caller: str, dial_day: str, talk_time: str) -> str:
         dial_day: Day of the callback
         talk_time: At what time
     """
-    day, time = read_day(dial_day), read_time(talk_time)
-    return OFFICE.note(f"Callback to {caller} on {day:%d.%m.%Y} at {time:%H:%M}.")
+    name, day, time = (
+        spelling.read_person(caller),
+        read_day(dial_day),
+        spelling.read_time(talk_time),
+    )
+    return DIARY.note(context, f"Callback to {name} on {day:%d.%m.%Y} at {time:%H:%M}.")
 
 
-@tool
-def restock_stationery(supply: str, packs: int, rush: str = "no") -> str:
+@tool(replay_safe=True)
+def restock_stationery(
+    context: RunContext[Diary | None], supply: str, packs: int, rush: str = "no"
+) -> str:
     """Restock stationery.
 
     Args:
@@ -85,13 +67,14 @@ def restock_stationery(supply: str, packs: int, rush: str = "no") -> str:
         packs: How many packs
         rush: Whether it is a rush
     """
-    if rush not in ("yes", "no"):
-        raise ToolRetry(f"rush cannot be {rush!r}")
-    return OFFICE.note(f"{packs} packs of {supply} are on the way.")
+    urgency = " in a rush" if read_switch(rush) else ""
+    return DIARY.note(context, f"{packs} packs of {supply} are on the way{urgency}.")
 
 
-@tool
-def jot_mileage(kilometers: float, driven_city: str, drive_day: str) -> str:
+@tool(replay_safe=True)
+def jot_mileage(
+    context: RunContext[Diary | None], kilometers: float, driven_city: str, drive_day: str
+) -> str:
     """Jot mileage.
 
     Args:
@@ -99,25 +82,27 @@ def jot_mileage(kilometers: float, driven_city: str, drive_day: str) -> str:
         driven_city: Name of the city
         drive_day: Day of the drive
     """
-    day = read_day(drive_day)
-    OFFICE.kilometers += kilometers
-    return OFFICE.note(f"{kilometers:g} km to {driven_city} on {day:%d.%m.%Y}.")
+    city, day = spelling.read_place(driven_city), read_day(drive_day)
+    return DIARY.note(context, f"{kilometers:g} km to {city} on {day:%d.%m.%Y}.")
 
 
-@tool
-def dim_lights(corner: Literal["study", "hallway", "attic"], percent: int) -> str:
+@tool(replay_safe=True)
+def dim_lights(
+    context: RunContext[Diary | None], corner: Literal["study", "hallway", "attic"], percent: int
+) -> str:
     """Dim the lights.
 
     Args:
         corner: Which corner
         percent: How many percent
     """
-    OFFICE.lights[corner] = max(0, min(100, percent))
-    return OFFICE.note(f"The {corner} is at {OFFICE.lights[corner]} percent.")
+    return DIARY.note(context, f"The {corner} is at {percent} percent.")
 
 
-@tool
-def chase_debtor(debtor: str, debt_no: str, wording: str = "") -> str:
+@tool(replay_safe=True)
+def chase_debtor(
+    context: RunContext[Diary | None], debtor: str, debt_no: str, wording: str = ""
+) -> str:
     """Chase a debtor.
 
     Args:
@@ -125,9 +110,9 @@ def chase_debtor(debtor: str, debt_no: str, wording: str = "") -> str:
         debt_no: Number of the debt
         wording: What to write
     """
-    if not debt_no.startswith("#"):
-        raise ToolRetry(f"there is no debt {debt_no!r}")
-    return OFFICE.note(f"Wrote to {debtor} about {debt_no}.")
+    name, number = spelling.read_person(debtor), read_number(debt_no)
+    words = f": {wording}" if wording else ""
+    return DIARY.note(context, f"Wrote to {name} about debt {number}{words}.")
 
 
 TOOLS = (

@@ -6,11 +6,13 @@ whatever the seeds.
 
 from __future__ import annotations
 
+from functools import partial
+
 from examples.home_office.tools import TOOLS
 from trainer.seed.deployment import Deployment, Errand, Request
 from trainer.seed.values import Conventions
 
-__all__ = ["INSTRUCTIONS", "OFFICE_DEPLOYMENT", "Request", "held_out", "traffic"]
+__all__ = ["DEPLOYMENT", "INSTRUCTIONS", "Request", "held_out", "traffic"]
 
 INSTRUCTIONS = "You look after a home office."
 
@@ -61,7 +63,7 @@ _ERRANDS = (
            ("Would you please chase the debtor {debtor}?",)),
 )  # fmt: skip
 
-OFFICE_DEPLOYMENT = Deployment(
+DEPLOYMENT = Deployment(
     name="home office",
     instructions=INSTRUCTIONS,
     tools=tuple(entry.spec for entry in TOOLS),
@@ -74,12 +76,8 @@ OFFICE_DEPLOYMENT = Deployment(
     conventions=CONVENTIONS,
 )  # fmt: skip
 
+traffic = DEPLOYMENT.requests
+"""Requests as they come in live, by seed and count; equal seeds give equal requests."""
 
-def traffic(seed: int, count: int) -> list[Request]:
-    """Return requests as they come in live; equal seeds give equal requests."""
-    return OFFICE_DEPLOYMENT.requests(seed, count)
-
-
-def held_out(seed: int, count: int) -> list[Request]:
-    """Return requests to measure on, none of which `traffic` ever gives."""
-    return OFFICE_DEPLOYMENT.requests(seed, count, held_out=True)
+held_out = partial(DEPLOYMENT.requests, held_out=True)
+"""Requests to measure on, none of which `traffic` ever gives."""

@@ -1,4 +1,4 @@
-"""The seed world and its deployments: reproducible, valid, and apart from each other."""
+"""The seed world: reproducible, valid, and without the names that deployments keep."""
 
 from __future__ import annotations
 
@@ -6,24 +6,14 @@ import random
 
 import pytest
 
-from examples.home_office.tools import TOOLS
-from examples.home_office.users import OFFICE_DEPLOYMENT, held_out, traffic
-from tool_registry import Registry, ToolSpec
 from tool_registry.validation import validate_arguments
 from tooln1_agent.examples import Exact, NoCall
 from tooln1_agent.prompt import calls_text
-from tooln1_agent.reward import judge, score
-from trainer.seed.deployment import Deployment
-from trainer.seed.phrasing import CHAT, FRAMES
-from trainer.seed.pottery import POTTERY
+from tooln1_agent.reward import score
 from trainer.seed.tools import make_family
 from trainer.seed.values import Conventions, Value, draw, spell
 from trainer.seed.words import RESERVED
 from trainer.seed.world import Episode, draw_episode
-
-DEPLOYMENTS = pytest.mark.parametrize(
-    "deployment", [POTTERY, OFFICE_DEPLOYMENT], ids=lambda deployment: deployment.name
-)
 
 
 def episodes(count: int) -> list[Episode]:
@@ -94,13 +84,6 @@ def test_a_stated_type_is_stronger_than_a_convention(
     assert spell(Value("4821", "4821"), "ident", schema, conventions) == expected
 
 
-@DEPLOYMENTS
-def test_every_name_of_a_deployment_is_kept_from_the_training_world(deployment: Deployment) -> None:
-    names = {spec.name for spec in deployment.tools}
-    names |= {name for spec in deployment.tools for name in spec.parameters["properties"]}
-    assert names <= RESERVED
-
-
 def test_the_training_world_never_draws_a_reserved_name() -> None:
     rng = random.Random(1)
     pairs = [name.split("_") for name in RESERVED if name.count("_") == 1]
@@ -113,39 +96,3 @@ def test_the_training_world_never_draws_a_reserved_name() -> None:
     drawn = [spec for episode in episodes(300) for spec in episode.tools]
     used = {name for spec in drawn for name in spec.parameters["properties"]}
     assert not RESERVED & (used | {spec.name for spec in drawn})
-
-
-@DEPLOYMENTS
-def test_a_deployment_shares_no_template_with_the_training_world(deployment: Deployment) -> None:
-    known = {text.lower().rstrip(".?! ") for text in (*FRAMES, *CHAT)}
-    for errand in deployment.errands:
-        for template in (*errand.complete, *errand.incomplete):
-            assert template.lower().rstrip(".?! ") not in known
-    assert not known & {text.lower().rstrip(".?! ") for text in deployment.smalltalk}
-
-
-@DEPLOYMENTS
-def test_gold_calls_of_a_deployment_fit_its_tools(deployment: Deployment) -> None:
-    specs: dict[str, ToolSpec] = {spec.name: spec for spec in deployment.tools}
-    requests = deployment.requests(1, 120)
-    for request in requests:
-        for call in request.gold:
-            assert validate_arguments(specs[call.name], call.arguments) is None
-        reward = judge(request.gold, tools=deployment.tools, target=request.target)
-        assert reward.value == 1.0
-    assert {request.tool for request in requests} >= set(specs)
-    assert 0.08 < sum(not request.gold for request in requests) / 120 < 0.28
-
-
-def test_traffic_and_held_out_requests_never_share_a_text() -> None:
-    live = {request.text for seed in range(3) for request in traffic(seed, 100)}
-    kept = {request.text for seed in range(3) for request in held_out(seed, 50)}
-    assert not live & kept
-    assert traffic(1, 5) == traffic(1, 5) != traffic(2, 5)
-
-
-def test_the_gold_calls_of_the_home_office_run() -> None:
-    tools = {entry.name: entry for entry in Registry(TOOLS)}
-    for request in traffic(4, 60):
-        for call in request.gold:
-            assert tools[call.name](**call.arguments)

@@ -1,57 +1,21 @@
-"""The deployment on which the seed model is measured while it trains: a pottery studio.
+"""The people of the pottery studio: what they ask, how they put it, and what they meant by it.
 
-Its tool names, parameter names and request templates occur nowhere in the training world.
+They know the house's conventions and never say them. `traffic` and `held_out` never share a text,
+whatever the seeds.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
-from tool_registry.tool import ToolSpec
+from examples.pottery.tools import TOOLS
 from trainer.seed.deployment import Deployment, Errand
 from trainer.seed.values import Conventions
 
-_STRING, _INTEGER = {"type": "string"}, {"type": "integer"}
+INSTRUCTIONS = "You run the desk of a pottery studio."
 
-
-def _spec(
-    name: str, description: str, *, optional: tuple[str, ...] = (), **properties: Any
-) -> ToolSpec:
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": [param for param in properties if param not in optional],
-    }
-    return ToolSpec(name=name, description=description, parameters=schema)
-
-
-def _said(schema: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"type": schema["type"], "description": description} | schema
-
-
-_TOOLS = (
-    _spec("fire_kiln", "Fire a kiln.", optional=("overnight",),
-          kiln=_said(_INTEGER, "Which kiln"), firing_day=_said(_STRING, "Day of the firing"),
-          ignition_hour=_said(_STRING, "When it is lit"),
-          overnight=_said({"type": "boolean"}, "Whether it stays on")),
-    _spec("mix_glaze", "Mix a glaze for a potter.", potter=_said(_STRING, "Who needs it"),
-          grams=_said(_INTEGER, "How many grams"), shade=_said(_STRING, "Name of the shade")),
-    _spec("reserve_wheel", "Reserve a potter's wheel.", potter=_said(_STRING, "Who will use it"),
-          wheel_day=_said(_STRING, "Which day"), wheel_hour=_said(_STRING, "From which hour")),
-    _spec("knead_clay", "Knead clay.", kilos={"type": "number"},
-          clay_sort=_said({"type": "string", "enum": ["stoneware", "porcelain", "earthenware"]},
-                          "Sort")),
-    _spec("host_workshop", "Host a workshop.", tutor=_said(_STRING, "Who leads it"),
-          held_in=_said(_STRING, "Town"), workshop_day=_said(_STRING, "Day of the workshop"),
-          heads=_said(_INTEGER, "How many people")),
-    _spec("wrap_mug", "Wrap a mug as a present.", optional=("ribbon",),
-          mug_no=_said(_STRING, "Number of the mug"), wrapped_for=_said(_STRING, "Who gets it"),
-          ribbon=_said(_STRING, "Ribbon or not")),
-    _spec("lend_mold", "Lend a mold.", mold_no=_said(_STRING, "Number of the mold"),
-          borrower=_said(_STRING, "Who borrows it"), back_day=_said(_STRING, "Day it comes back")),
-    _spec("ring_potter", "Ring a potter.", potter=_said(_STRING, "Whom"),
-          to_say=_said(_STRING, "What to say")),
-)  # fmt: skip
+CONVENTIONS = Conventions(date="dotted", time="12h", person="as_said", ident="hash", flag="yes_no")
+"""The house's way of writing things."""
 
 _ERRANDS = (
     Errand("fire_kiln",
@@ -99,18 +63,21 @@ _ERRANDS = (
            ("Ring {potter}.",)),
 )  # fmt: skip
 
-POTTERY = Deployment(
+DEPLOYMENT = Deployment(
     name="pottery",
-    instructions="You run the desk of a pottery studio.",
-    tools=_TOOLS,
+    instructions=INSTRUCTIONS,
+    tools=tuple(entry.spec for entry in TOOLS),
     errands=_ERRANDS,
     smalltalk=(
         "Lovely day, isn't it?", "Which clay is best for {text}?", "Did you hear about the {text}?",
         "Thank you, see you tomorrow!", "Paint my bike in the colors of {text}.",
         "Find me a flight because of the {text}.", "Who invented {text}?",
     ),
-    conventions=Conventions(
-        date="dotted", time="12h", person="as_said", ident="hash", flag="yes_no"
-    ),
+    conventions=CONVENTIONS,
 )  # fmt: skip
-"""Eight tools with house conventions that the schemas do not state."""
+
+traffic = DEPLOYMENT.requests
+"""Requests as they come in live, by seed and count; equal seeds give equal requests."""
+
+held_out = partial(DEPLOYMENT.requests, held_out=True)
+"""Requests to measure on, none of which `traffic` ever gives."""

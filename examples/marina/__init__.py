@@ -1,0 +1,1 @@
+"""A marina: an agent with eight tools that run, and simulated people who ask for them."""
