@@ -18,7 +18,6 @@ from tooln1_agent.parsing import parse
 from tooln1_agent.prompt import Segment, text_of
 from tooln1_agent.renderers.tooln1 import TOOLN1
 from trainer.seed.evaluate import Seed, accuracy, world_probes
-from trainer.seed.packing import SHAPES, draw_round
 from trainer.seed.pretrain import PretrainConfig, pretrain
 from trainer.seed.tokenizer import CONTROL
 from trainer.seed.world import draw_episode
@@ -89,27 +88,13 @@ def test_the_shipped_model_is_right_where_conventions_are_written(seed: Seed) ->
     assert table["all"] >= 0.3
 
 
-def test_batches_have_the_announced_shapes_and_weigh_replies(codec: Codec) -> None:
-    batches = draw_round(random.Random(1), codec, episodes=150, max_tools=3, prompt_weight=0.1)
-    shapes = {(shape.rows, shape.tokens) for shape in SHAPES}
-    assert batches
-    for batch in batches:
-        assert tuple(batch.ids.shape) in shapes
-        assert sorted(batch.weights.unique().tolist()) == pytest.approx([0.0, 0.1, 1.0])
-
-
-def test_too_few_episodes_for_a_batch_are_refused(codec: Codec) -> None:
-    with pytest.raises(ValueError, match="3 episodes fill no batch"):
-        draw_round(random.Random(2), codec, episodes=3, max_tools=3, prompt_weight=0.1)
-
-
 class Killed(Exception):
     """Stands for the end of the process."""
 
 
 def test_training_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     config = PretrainConfig(
-        steps=6, hidden=32, layers=1, heads=2, kv_heads=1, intermediate=64, round_episodes=150,
+        steps=6, hidden=32, layers=1, heads=2, kv_heads=1, intermediate=64, round_scenes=60,
         warmup=2, checkpoint_s=0.0, compile=False,
     )  # fmt: skip
 

@@ -1,28 +1,29 @@
-"""Training batches: episodes encoded as they are served, one to a row, rows of like length."""
+"""Training batches: scenes encoded as they are served, each with several episodes behind it.
+
+Most of a prompt is its tools, and those are the same for every request of a scene. So a row holds
+the beginning that its episodes share once, and behind it what each of them adds (`branches`).
+"""
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tooln1_agent.codec import Codec
+from tooln1_agent.messages import Message
 from tooln1_agent.prompt import calls_text
 from trainer.seed.tokenizer import reply_segments
-from trainer.seed.world import Episode, draw_episode
+from trainer.seed.world import Episode, Scene, Situation, draw_scene, play
 
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """`B` episodes, each padded on the right to `T` tokens."""
-
-    ids: Tensor
-    """(B, T) token ids."""
-    weights: Tensor
-    """(B, T) loss weight of each token as a target; 0 for the first token and for padding."""
+BRANCHES = 8
+"""Episodes of a scene in one row."""
+_TRIES = 3
+"""Draws for each episode on average, before a scene is given up as one of too long ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,50 @@ class Shape:
     """One of the few shapes that batches have, so that compiled code is reused."""
 
     rows: int
-    tokens: int
+    prefix: int
+    """Tokens of the shared beginning at most."""
+    branch: int
+    """Tokens of an episode behind it at most."""
+
+    @property
+    def tokens(self) -> int:
+        """Length of a row."""
+        return self.prefix + BRANCHES * self.branch
 
 
+SHORT, LONG = 128, 208
 SHAPES = (
-    Shape(30, 256), Shape(24, 320), Shape(18, 416), Shape(14, 528), Shape(6, 1280),
+    Shape(8, 160, SHORT), Shape(7, 256, SHORT), Shape(6, 352, SHORT), Shape(5, 560, SHORT),
+    Shape(5, 256, LONG), Shape(4, 560, LONG), Shape(4, 1280, SHORT),
 )  # fmt: skip
+"""By branch, and then from the shortest prefix to the longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`B` scenes in rows of `T` tokens: a prefix of P and K branches of R, each padded."""
+
+    ids: Tensor
+    """(B, T) token ids."""
+    positions: Tensor
+    """(B, T): each branch counts on from the end of its prefix."""
+    prefix_mask: Tensor
+    """(B, 1, 1, P), added to attention scores: 0 on the prefix, else very negative."""
+    targets: Tensor
+    """(B, T): the id that follows in the same episode."""
+    weights: Tensor
+    """(B, T) loss weight of each target: 1 on replies, 0 where nothing follows."""
+    branch: int
+    """R."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A scene's episodes: the ids that all their prompts begin with, and the rest of each."""
+
+    prefix: list[int]
+    branches: list[tuple[list[int], list[int]]]
+    """The rest of the prompt, and the reply."""
 
 
 def encode_episode(codec: Codec, episode: Episode) -> tuple[list[int], list[int]]:
@@ -45,43 +84,101 @@ def encode_episode(codec: Codec, episode: Episode) -> tuple[list[int], list[int]
     return codec.prompt_ids(episode.messages, episode.tools), reply
 
 
-def draw_round(
-    rng: random.Random, codec: Codec, *, episodes: int, max_tools: int, prompt_weight: float
-) -> list[Batch]:
-    """Draw episodes and sort them into full batches of like length, in random order.
+def encode_scene(
+    rng: random.Random, codec: Codec, scene: Scene, *, limit: int, is_long: bool
+) -> Encoded | None:
+    """Draw `BRANCHES` episodes of a scene; None if too few come out within `limit` tokens.
 
-    What fills no batch is dropped. A few episodes of many tools are added for the longest shape.
+    Args:
+        is_long: whether they are of the kinds that take many tokens.
+    """
+    prefix = _beginning(codec, scene)
+    branches: list[tuple[list[int], list[int]]] = []
+    for _ in range(BRANCHES * _TRIES):
+        situation, has_past = _kind(rng, is_long)
+        episode = play(rng, scene, situation=situation, has_past=has_past)
+        prompt, reply = encode_episode(codec, episode)
+        if len(prompt) + len(reply) - len(prefix) <= limit:
+            branches.append((prompt[len(prefix) :], reply))
+        if len(branches) == BRANCHES:
+            return Encoded(prefix, branches)
+    return None
+
+
+def _beginning(codec: Codec, scene: Scene) -> list[int]:
+    """Return the ids that every prompt of a scene begins with, up to what the user says."""
+    system = (Message(role="system", content=scene.instructions),) if scene.instructions else ()
+    one, other = (
+        codec.prompt_ids((*system, Message(role="user", content=text)), scene.tools)
+        for text in "ab"
+    )
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=True))
+    return [token for token, _ in alike]
+
+
+def _kind(rng: random.Random, is_long: bool) -> tuple[Situation, bool]:
+    """Draw what an episode is about, and whether an earlier exchange comes before it."""
+    short: tuple[Situation, ...] = ("call", "no_tool", "missing")
+    if not is_long:
+        return rng.choices(short, (70, 13, 17))[0], False
+    drawn = rng.random()
+    if drawn < 0.5:
+        return rng.choices(("call", "missing"), (85, 15))[0], True
+    return ("several" if drawn < 0.8 else "after_result"), False
+
+
+def draw_round(
+    rng: random.Random, codec: Codec, *, scenes: int, max_tools: int, prompt_weight: float
+) -> list[Batch]:
+    """Draw scenes and sort them into full batches of like length, in random order.
+
+    What fills no batch is dropped. A few scenes of many tools are added for the longest shape.
 
     Raises ValueError where nothing fills a batch.
     """
-    drawn = [encode_episode(codec, draw_episode(rng, max_tools=max_tools)) for _ in range(episodes)]
-    longest = SHAPES[-1]
-    drawn += [
-        encode_episode(codec, draw_episode(rng, max_tools=24)) for _ in range(longest.rows * 2)
-    ]
-    batches: list[Batch] = []
-    floor = 0
-    for shape in SHAPES:
-        fitting = [e for e in drawn if floor < len(e[0]) + len(e[1]) <= shape.tokens]
-        rng.shuffle(fitting)
-        for start in range(0, len(fitting) - shape.rows + 1, shape.rows):
-            rows = fitting[start : start + shape.rows]
-            batches.append(_batch(rows, shape, prompt_weight))
-        floor = shape.tokens
+    drawn: dict[int, list[Encoded]] = {SHORT: [], LONG: []}
+    many = SHAPES[-1].rows
+    for tools in [max_tools] * scenes + [24] * many:
+        is_long = tools == max_tools and rng.random() < 0.2
+        limit = LONG if is_long else SHORT
+        scene = draw_scene(rng, max_tools=tools)
+        encoded = encode_scene(rng, codec, scene, limit=limit, is_long=is_long)
+        if encoded is not None:
+            drawn[limit].append(encoded)
+    batches = [_batch(rows, shape, prompt_weight) for shape, rows in _sorted(drawn)]
     if not batches:
-        raise ValueError(f"{episodes} episodes fill no batch; draw at least {SHAPES[0].rows * 5}")
+        raise ValueError(f"{scenes} scenes fill no batch; draw at least {SHAPES[0].rows * 8}")
     rng.shuffle(batches)
     return batches
 
 
-def _batch(
-    rows: Sequence[tuple[list[int], list[int]]], shape: Shape, prompt_weight: float
-) -> Batch:
-    ids = torch.zeros((shape.rows, shape.tokens), dtype=torch.long)
+def _sorted(drawn: dict[int, list[Encoded]]) -> Iterator[tuple[Shape, Sequence[Encoded]]]:
+    """Yield each full batch of rows with the shape that it goes into."""
+    floor = {SHORT: 0, LONG: 0}
+    for shape in SHAPES:
+        low, floor[shape.branch] = floor[shape.branch], shape.prefix
+        fitting = [e for e in drawn[shape.branch] if low < len(e.prefix) <= shape.prefix]
+        for start in range(0, len(fitting) - shape.rows + 1, shape.rows):
+            yield shape, fitting[start : start + shape.rows]
+
+
+def _batch(rows: Sequence[Encoded], shape: Shape, prompt_weight: float) -> Batch:
+    ids, positions, targets = (
+        torch.zeros((shape.rows, shape.tokens), dtype=torch.long) for _ in range(3)
+    )
     weights = torch.zeros((shape.rows, shape.tokens))
-    for row, (prompt, reply) in enumerate(rows):
-        middle, end = len(prompt), len(prompt) + len(reply)
-        ids[row, :end] = torch.tensor(prompt + reply)
-        weights[row, 1:middle] = prompt_weight
-        weights[row, middle:end] = 1.0
-    return Batch(ids, weights)
+    mask = torch.full((shape.rows, 1, 1, shape.prefix), -1e9, dtype=torch.bfloat16)
+    for row, encoded in enumerate(rows):
+        mask[row, ..., : len(encoded.prefix)] = 0.0
+        pieces = [(0, 0, encoded.prefix, len(encoded.prefix))]
+        for number, (prompt, reply) in enumerate(encoded.branches):
+            start = shape.prefix + number * shape.branch
+            pieces.append((start, len(encoded.prefix), prompt + reply, len(prompt)))
+        for start, position, piece, asked in pieces:
+            end = start + len(piece)
+            ids[row, start:end] = torch.tensor(piece)
+            positions[row, start:end] = torch.arange(position, position + len(piece))
+            targets[row, start : end - 1] = ids[row, start + 1 : end]
+            weights[row, start : end - 1] = prompt_weight
+            weights[row, start + asked - 1 : end - 1] = 1.0
+    return Batch(ids, positions, mask, targets, weights, shape.branch)

@@ -20,6 +20,7 @@ from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 from tooln1_agent.codec import Codec
 from tooln1_agent.prompt import calls_text, text_of
 from tooln1_agent.renderers.tooln1 import TOOLN1
+from trainer.seed.branches import NAME as BRANCHES
 from trainer.seed.packing import Batch, draw_round
 from trainer.seed.tokenizer import save_tokenizer, train_tokenizer
 from trainer.seed.world import draw_episode
@@ -38,12 +39,12 @@ class PretrainConfig:
     heads: int = 4
     kv_heads: int = 2
     intermediate: int = 704
-    round_episodes: int = 512
-    """Episodes drawn at a time, then sorted into batches; checkpoints fall between rounds."""
+    round_scenes: int = 192
+    """Scenes drawn at a time, then sorted into batches; checkpoints fall between rounds."""
     prompt_weight: float = 0.1
     """Loss weight of prompt tokens; reply tokens have 1."""
-    late_prompt_weight: float = 0.03
-    """The same in the second half, when copying has been learned."""
+    prompt_share: float = 0.15
+    """For how much of the run prompt tokens are learned at all: until copying has been learned."""
     muon_lr: float = 5e-3
     adam_lr: float = 3e-3
     weight_decay: float = 0.05
@@ -83,13 +84,13 @@ def pretrain(
     average = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     optimizers = _optimizers(model, config)
     step = _resume(work_dir, model, average, optimizers)
-    forward = torch.compile(model, dynamic=False) if config.compile else model
+    body = torch.compile(model.model, dynamic=False) if config.compile else model.model
     saved_at = time.monotonic()
     while step < config.steps:
         for batch in round_at(config, codec, step):
             started = time.monotonic()
             _set_learning_rates(optimizers, config, step)
-            loss, reply_loss = _losses(forward, batch)
+            loss, reply_loss = _losses(model, body, batch)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
@@ -135,7 +136,7 @@ def model_config(config: PretrainConfig, codec: Codec) -> Qwen3Config:
         intermediate_size=config.intermediate,
         max_position_embeddings=4096,
         tie_word_embeddings=True,
-        attn_implementation="eager",  # compiled, it is faster than sdpa on a CPU
+        attn_implementation=BRANCHES,
         bos_token_id=None,
         eos_token_id=codec.end_id,
         pad_token_id=config.vocab_size - 9,
@@ -144,29 +145,37 @@ def model_config(config: PretrainConfig, codec: Codec) -> Qwen3Config:
 
 def round_at(config: PretrainConfig, codec: Codec, step: int) -> list[Batch]:
     """Return the batches of the round that starts at a step: a pure function of both."""
-    stages = ((0.02, 1), (0.06, 2), (0.12, 4), (0.25, 5), (1.0, 7))
+    stages = ((0.02, 1), (0.05, 2), (0.1, 4), (0.2, 6), (1.0, 8))
     progress = min(1.0, step / config.steps)
     return draw_round(
         random.Random(f"{config.seed} {step}"),
         codec,
-        episodes=config.round_episodes,
+        scenes=config.round_scenes,
         max_tools=next(tools for end, tools in stages if progress <= end),
-        prompt_weight=config.prompt_weight if progress < 0.5 else config.late_prompt_weight,
+        prompt_weight=config.prompt_weight if progress < config.prompt_share else 0.0,
     )
 
 
-def _losses(forward: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the weighted loss, and the plain mean over reply tokens."""
-    length = batch.ids.shape[1]
-    later = torch.full((1, 1, length, length), -1e9, dtype=torch.bfloat16).triu(1)
+def _losses(model: Any, body: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the weighted loss, and the plain mean over reply tokens.
+
+    Args:
+        body: the model without its output layer, maybe compiled.
+    """
+    weights = batch.weights.flatten()
+    places = weights.nonzero().squeeze(1)
+    weights, targets = weights[places], batch.targets.flatten()[places]
     with torch.autocast("cpu", torch.bfloat16):
-        logits = forward(input_ids=batch.ids, attention_mask=later, use_cache=False).logits
-    losses = functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(), batch.ids[:, 1:].flatten(), reduction="none"
-    )
-    weights = batch.weights[:, 1:].flatten()
-    is_reply = (weights == 1.0).float()
-    reply_loss = (losses.detach() * is_reply).sum() / is_reply.sum()
+        hidden = body(
+            input_ids=batch.ids,
+            position_ids=batch.positions,
+            attention_mask=batch.prefix_mask,
+            branch=batch.branch,
+            use_cache=False,
+        ).last_hidden_state
+        logits = model.lm_head(hidden.flatten(0, 1).index_select(0, places))
+    losses = functional.cross_entropy(logits.float(), targets, reduction="none")
+    reply_loss = losses.detach()[weights == 1.0].mean()
     return (losses * weights).sum() / weights.sum(), reply_loss
 
 

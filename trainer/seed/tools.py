@@ -150,7 +150,7 @@ def make_family(
 def _draw_slots(
     rng: random.Random, noun: str, conventions: Conventions, spelling: Spelling
 ) -> tuple[Slot, ...]:
-    count = rng.choices((1, 2, 3, 4, 5), (22, 36, 30, 10, 2))[0]
+    count = rng.choices((1, 2, 3, 4, 5), (18, 34, 32, 13, 3))[0]
     kinds: list[Kind] = []
     weights = [10, 8, 12, 8, 7, 8, 9, 5, 10, 7, 9, 4, 4, 4]
     while len(kinds) < count:

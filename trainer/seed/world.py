@@ -53,7 +53,7 @@ class Episode:
 _SITUATIONS: dict[Situation, int] = {
     "call": 63, "several": 6, "no_tool": 12, "missing": 14, "after_result": 5,
 }  # fmt: skip
-_DISCLOSURES: dict[Disclosure, int] = {"hidden": 70, "described": 17, "instructed": 13}
+_DISCLOSURES: dict[Disclosure, int] = {"hidden": 45, "described": 20, "instructed": 35}
 _ROLES = (
     "You are a helpful assistant.",
     "You are an assistant for a {noun} office.",
@@ -67,6 +67,34 @@ _ROLES = (
 _SORRY = ("Sorry, I have no tool for that.", "I can't do that with my tools.", "No tool fits that.")
 
 
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What several episodes can have in common: tools, conventions and instructions."""
+
+    conventions: Conventions
+    families: tuple[ToolFamily, ...]
+    tools: tuple[ToolSpec, ...]
+    """The families as a prompt shows them, in another order."""
+    instructions: str
+    """The system message, or "" for none."""
+    disclosure: Disclosure
+
+
+def draw_scene(
+    rng: random.Random, *, max_tools: int = 6, disclosure: Disclosure | None = None
+) -> Scene:
+    """Draw what comes before the conversation; equal generators give equal scenes."""
+    shown: Disclosure = _weighted(rng, _DISCLOSURES) if disclosure is None else disclosure
+    conventions = draw_conventions(rng)
+    families = _draw_families(
+        rng, max_tools, conventions, "described" if shown == "described" else "hidden"
+    )
+    instructions = _system(rng, conventions, instructed=shown == "instructed")
+    specs = [_spec(family) for family in families]
+    rng.shuffle(specs)
+    return Scene(conventions, tuple(families), tuple(specs), instructions, shown)
+
+
 def draw_episode(
     rng: random.Random,
     *,
@@ -74,30 +102,45 @@ def draw_episode(
     situation: Situation | None = None,
     disclosure: Disclosure | None = None,
 ) -> Episode:
-    """Draw one episode; equal generators give equal episodes."""
-    kind: Situation = _weighted(rng, _SITUATIONS) if situation is None else situation
-    shown: Disclosure = _weighted(rng, _DISCLOSURES) if disclosure is None else disclosure
-    conventions = draw_conventions(rng)
-    families = _draw_families(
-        rng, max_tools, conventions, "described" if shown == "described" else "hidden"
+    """Draw one episode with a scene of its own; equal generators give equal episodes."""
+    return play(
+        rng, draw_scene(rng, max_tools=max_tools, disclosure=disclosure), situation=situation
     )
+
+
+def play(
+    rng: random.Random,
+    scene: Scene,
+    *,
+    situation: Situation | None = None,
+    has_past: bool | None = None,
+) -> Episode:
+    """Draw one episode of a scene; any of its tools may be the one that is meant.
+
+    Args:
+        has_past: whether an earlier, finished exchange comes before the request; one in ten
+            requests has one if not given.
+    """
+    kind: Situation = _weighted(rng, _SITUATIONS) if situation is None else situation
+    if has_past is None:
+        has_past = kind in ("call", "missing", "several") and rng.random() < 0.1
+    families = rng.sample(scene.families, len(scene.families))
     messages: list[Message] = []
-    system = _system(rng, conventions, instructed=shown == "instructed")
-    if system:
-        messages.append(Message(role="system", content=system))
-    if kind in ("call", "missing", "several") and rng.random() < 0.1:
-        messages += _past(rng, rng.choice(families), conventions)
+    if scene.instructions:
+        messages.append(Message(role="system", content=scene.instructions))
+    if has_past:
+        messages += _past(rng, rng.choice(families), scene.conventions)
     if kind == "missing" and not any(map(_can_be_missing, families[0].slots)):
         kind = "call"
-    text, calls, think, answer = _turn(rng, kind, families, conventions)
+    text, calls, think, answer = _turn(rng, kind, families, scene.conventions)
     messages.append(Message(role="user", content=text))
     if kind == "after_result":
         content, answer = _result(rng, families[0])
         messages += _executed(calls[0], content)
         calls, think = (), "The result is here."
-    specs = [_spec(family) for family in families]
-    rng.shuffle(specs)
-    return Episode(tuple(messages), tuple(specs), think, calls, answer, kind, shown)
+    return Episode(
+        tuple(messages), scene.tools, think, calls, answer, kind, disclosure=scene.disclosure
+    )
 
 
 def _turn(
@@ -166,7 +209,7 @@ def _weighted(rng: random.Random, weights: dict[T, int]) -> T:
 def _draw_families(
     rng: random.Random, max_tools: int, conventions: Conventions, spelling: Spelling
 ) -> list[ToolFamily]:
-    """Draw the tools of a prompt: the first is the one asked for, some others are near misses."""
+    """Draw the tools of a prompt: some are near misses of the first."""
     families = [draw_family(rng, conventions, spelling)]
     main = families[0]
     for _ in range(rng.randrange(max_tools)):

@@ -1,0 +1,79 @@
+"""Rows with a shared beginning: the seed model's training computes what whole rows would."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Qwen3ForCausalLM
+
+import tooln1_agent
+from tooln1_agent.codec import Codec
+from trainer.seed.packing import BRANCHES, SHAPES, Batch, draw_round
+from trainer.seed.pretrain import PretrainConfig, model_config
+
+SMALL = PretrainConfig(hidden=32, layers=2, heads=4, kv_heads=2, intermediate=64, compile=False)
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Codec.load(Path(tooln1_agent.__file__).parent / "seed_model")
+
+
+@pytest.fixture(scope="module")
+def batches(codec: Codec) -> list[Batch]:
+    return draw_round(random.Random(1), codec, scenes=60, max_tools=3, prompt_weight=0.1)
+
+
+def test_batches_have_the_announced_shapes_and_weigh_replies(batches: list[Batch]) -> None:
+    shapes = {(shape.rows, shape.tokens, shape.branch) for shape in SHAPES}
+    for batch in batches:
+        assert (*batch.ids.shape, batch.branch) in shapes
+        assert sorted(batch.weights.unique().tolist()) == pytest.approx([0.0, 0.1, 1.0])
+
+
+def test_a_reply_is_weighed_from_its_first_token_to_its_end(
+    batches: list[Batch], codec: Codec
+) -> None:
+    batch = batches[0]
+    first = batch.ids.shape[1] - BRANCHES * batch.branch
+    for branch in range(BRANCHES):
+        places = slice(first + branch * batch.branch, first + (branch + 1) * batch.branch)
+        reply = batch.targets[0, places][batch.weights[0, places] == 1.0].tolist()
+        text = codec.decode(reply)
+        assert text.startswith("<think>")
+        assert reply[-1] == codec.end_ids[0]
+
+
+def test_each_branch_is_computed_as_if_it_stood_alone(batches: list[Batch], codec: Codec) -> None:
+    torch.manual_seed(0)
+    config = model_config(SMALL, codec)
+    model = Qwen3ForCausalLM(config).eval()
+    plain = Qwen3ForCausalLM(type(config)(**config.to_dict() | {"attn_implementation": "eager"}))
+    plain.load_state_dict(model.state_dict())
+    batch = replace(batches[0], prefix_mask=batches[0].prefix_mask.float())
+    prefix = batch.prefix_mask.shape[-1]
+    with torch.no_grad():
+        packed = model.model(
+            input_ids=batch.ids,
+            position_ids=batch.positions,
+            attention_mask=batch.prefix_mask,
+            branch=batch.branch,
+            use_cache=False,
+        ).last_hidden_state
+        size = int((batch.prefix_mask[0] == 0).sum())
+        for branch in range(BRANCHES):
+            start = prefix + branch * batch.branch
+            end = start + int((batch.positions[0, start : start + batch.branch] > 0).sum())
+            row = torch.cat([batch.ids[0, :size], batch.ids[0, start:end]])
+            alone = plain.eval().model(input_ids=row[None], use_cache=False).last_hidden_state
+            torch.testing.assert_close(packed[0, :size], alone[0, :size])
+            torch.testing.assert_close(packed[0, start:end], alone[0, size:])
+
+
+def test_too_few_scenes_for_a_batch_are_refused(codec: Codec) -> None:
+    with pytest.raises(ValueError, match="3 scenes fill no batch"):
+        draw_round(random.Random(2), codec, scenes=3, max_tools=3, prompt_weight=0.1)
