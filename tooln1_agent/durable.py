@@ -80,7 +80,7 @@ def whole_lines(path: Path) -> list[str]:
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8", errors="replace")
-    return text[: text.rfind("\n") + 1].splitlines()
+    return text.split("\n")[:-1]  # not splitlines: a JSON string may hold other ends of lines
 
 
 def sync_dir(path: Path) -> None:

@@ -39,6 +39,11 @@ class Sampling(BaseModel):
     seed: int | None = None
     stop: tuple[str, ...] = ()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether tokens are drawn from just what the model says."""
+        return self.temperature == 1 and self.top_p == 1 and self.top_k is None
+
 
 class Usage(BaseModel):
     """Token counts of one or several model calls."""

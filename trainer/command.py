@@ -15,9 +15,10 @@ from tooln1_agent.config_file import chosen_file, read_table
 from tooln1_agent.engines.resolve import half_the_cores
 from tooln1_agent.errors import ConfigError
 from trainer.config import GrpoConfig
+from trainer.job import Job
 from trainer.online import interruptible_wait, new_since_last_run, run_every
 from trainer.outcome import Outcome
-from trainer.retrain import Job, plan, resume, retrain
+from trainer.retrain import plan, resume, retrain
 from trainer.vllm_sampler import SamplerChoice
 
 

@@ -68,6 +68,13 @@ class GrpoConfig(BaseModel):
     probabilities then corrects for the rounding."""
     updates_per_batch: int = Field(default=1, ge=1)
     """Optimizer steps on one batch of rollouts; 1 is on policy."""
+    logged_replies: bool = False
+    """Whether the reply that was served for an example joins its group, weighted by importance,
+    where its log-probs are known (see `logged`)."""
+    importance_cap: float = Field(default=2.0, ge=1.0)
+    """Most that the probability of a logged reply, now over when it was drawn, may count."""
+    importance_of: Literal["token", "completion"] = "token"
+    """What that probability is of: of each token, or of all of the reply."""
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """The gradient is scaled down to this norm."""
     max_kl: float = Field(default=10.0, gt=0.0)
@@ -108,6 +115,11 @@ class GrpoConfig(BaseModel):
                 f"updates_per_batch={self.updates_per_batch} at temperature={self.temperature}: "
                 "the sampler's log-probs are those of temperature 1, so the ratio would be wrong; "
                 "use one update per batch or temperature 1"
+            )
+        if self.updates_per_batch > 1 and self.logged_replies:
+            raise ValueError(
+                f"updates_per_batch={self.updates_per_batch} with logged_replies: their log-probs "
+                "under the policy are those of the only update; use one update per batch"
             )
         if self.kl_on_flat == "keep" and self.beta == 0.0:
             raise ValueError("kl_on_flat='keep' with beta=0 keeps nothing; set beta or use 'skip'")

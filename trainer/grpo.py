@@ -82,6 +82,7 @@ def _sample(
             generator=learner.generator,
             score=score,
             sampler=sampler,
+            logged=learner.logged,
         )
         missing = config.prompts_per_step - sum(group.has_spread for group in groups)
     return groups
@@ -118,7 +119,7 @@ def _advance(
 ) -> Progress:
     before = learner.progress
     right, wrong, lively = _kinds(sampled)
-    solved = right >= config.solved_share * len(sampled)
+    solved = sum(group.is_right for group in sampled) >= config.solved_share * len(sampled)
     reward = _mean_reward(sampled)
     return Progress(
         step=before.step + 1,
@@ -136,7 +137,7 @@ def _advance(
 
 def _kinds(groups: Sequence[Group]) -> tuple[int, int, int]:
     """Count groups that are all right, all wrong, and neither."""
-    right = sum(not g.has_spread and g.rewards[0] > 0 for g in groups)
+    right = sum(g.is_right and not g.has_spread for g in groups)
     lively = sum(g.has_spread for g in groups)
     return right, len(groups) - lively - right, lively
 
@@ -153,9 +154,10 @@ def _metrics(
         call_reward=_reward_or_none([g for g in sampled if g.example.is_call]),
         no_call_reward=_reward_or_none([g for g in sampled if not g.example.is_call]),
         flat_share=(right + wrong) / len(sampled),
-        right_share=right / len(sampled),
+        right_share=sum(group.is_right for group in sampled) / len(sampled),
         groups=len(sampled),
         trained=lively,
+        logged=sum(group.logged is not None for group in sampled),
         truncated_share=sum(r.truncated for r in rollouts) / len(rollouts),
         mean_tokens=tokens / len(rollouts),
         prompt_tokens=sum(len(g.prompt_ids) for g in sampled) / len(sampled),
@@ -168,7 +170,7 @@ def _metrics(
 
 
 def _mean_reward(groups: Sequence[Group]) -> float:
-    rewards = [reward for group in groups for reward in group.rewards]
+    rewards = [rollout.reward.value for group in groups for rollout in group.rollouts]
     return sum(rewards) / len(rewards)
 
 

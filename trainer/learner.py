@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from tooln1_agent.examples import Example
 from trainer.checkpoint import Progress, capture, latest_checkpoint, restore, save_checkpoint
 from trainer.config import GrpoConfig, default_learning_rate
 from trainer.errors import NothingToTrain
+from trainer.logged import Logged
 from trainer.passes import Budget
 from trainer.policy import Policy
 from trainer.rollout import prompt_ids
@@ -30,6 +31,8 @@ class Learner:
     order: PromptOrder
     progress: Progress
     budget: Budget
+    logged: Mapping[str, Logged] = field(default_factory=dict)
+    """Replies that join the groups of their examples, by the example's id."""
 
     def save(self, checkpoints: Path) -> None:
         """Write a checkpoint of the present step."""
@@ -77,6 +80,7 @@ def learner_of(
     """
     examples = _that_fit(run.examples(), policy, config, say=say)
     learner = new_learner(policy, examples, config, known_until=run.manifest.known_until)
+    learner.logged = {reply.example: reply for reply in run.logged()}
     if not run.checkpoints.is_dir():
         learner.save(run.checkpoints)
         return learner

@@ -61,6 +61,30 @@ def completion_ratios(logprobs: Tensor, old_logprobs: Tensor, *, mask: Tensor) -
     return torch.exp(delta / mask.sum(dim=1, keepdim=True)).expand_as(mask)
 
 
+def importance_weights(
+    logprobs: Tensor,
+    drawn_with: Tensor,
+    *,
+    mask: Tensor,
+    cap: float,
+    of: Literal["token", "completion"],
+) -> Tensor:
+    """Return what each token counts that another policy drew: (B, T), without gradient.
+
+    The probability under the policy over the one it was drawn with, but not more than `cap`: of the
+    token, as in V-trace (IMPALA, arXiv 1802.01561, section 4.1), or of its whole completion, which
+    is right for a reward that comes at the end, and varies more. Exactly 1 where the two agree.
+
+    Args:
+        logprobs: (B, T): of the policy before its update.
+        drawn_with: (B, T): of whatever drew the tokens.
+    """
+    delta = torch.where(mask.bool(), logprobs.detach() - drawn_with, 0.0)
+    if of == "completion":
+        delta = delta.sum(dim=1, keepdim=True).expand_as(mask)
+    return torch.exp(delta).clamp(max=cap)
+
+
 def clipped_loss(
     ratios: Tensor, *, advantages: Tensor, clip_low: float = 0.2, clip_high: float = 0.2
 ) -> Tensor:

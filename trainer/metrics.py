@@ -53,6 +53,9 @@ class StepMetrics:
     update_s: float
     trained_s: float
     """Seconds of training since the run began."""
+    logged: int = 0
+    """Groups that a logged reply joined."""
+    logged_weight: float | None = None
     tokens_per_pass: int = 0
     """Padded tokens that a pass was allowed: halved after memory had run out."""
 

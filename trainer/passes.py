@@ -35,14 +35,14 @@ class Share:
 
 def group_shares(groups: Sequence[Group], *, scale: bool) -> list[Share]:
     """Return the groups with their advantages, divided by the group's spread if asked."""
-    if not groups:
-        return []
-    rewards = torch.tensor([group.rewards for group in groups])  # (P, G)
-    advantages = group_advantages(rewards, scale=scale)
     return [
-        Share(group.prompt_ids, group.rollouts, tuple(row))
-        for group, row in zip(groups, advantages.tolist(), strict=True)
+        Share(group.prompt_ids, group.members, _advantages(group, scale=scale)) for group in groups
     ]
+
+
+def _advantages(group: Group, *, scale: bool) -> tuple[float, ...]:
+    rewards = torch.tensor([group.rewards])  # (1, G), or G + 1 with a logged reply
+    return tuple(group_advantages(rewards, scale=scale)[0].tolist())
 
 
 def passes(

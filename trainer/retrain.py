@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
-
-from rich.console import Console
+from typing import Any
 
 from tooln1_agent.adapters import Adapter, AdapterStore
-from tooln1_agent.agent import Agent
-from tooln1_agent.codec import Codec
 from tooln1_agent.engines.local.engine import LocalEngine
-from tooln1_agent.engines.local.model import base_name
 from tooln1_agent.engines.resolve import model_dir
-from tooln1_agent.examples import Verify
-from tooln1_agent.gate import GateConfig, GateReport
+from tooln1_agent.gate import GateReport
 from tooln1_agent.gate_run import promote_if_passed, run_gate
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.verifier import score_by
@@ -28,7 +19,9 @@ from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
 from trainer.errors import CheckpointError, NoSpread
 from trainer.grpo import train
+from trainer.job import Job, check_fits, known_until, parent_of
 from trainer.learner import learner_of
+from trainer.logged import LoggedReplies, find_logged
 from trainer.metrics import Metrics, read_metrics
 from trainer.outcome import Outcome, nothing_learned
 from trainer.plan import Plan, make_plan
@@ -39,46 +32,7 @@ from trainer.run import Manifest, Run, create_run, known_runs, unfinished_run
 from trainer.selection import shuffled_labels
 from trainer.sft import imitate
 from trainer.source import Found, add_hindsight, find_examples, holdout_of, missing_hindsight
-from trainer.vllm_sampler import SamplerChoice, open_sampler
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What to train, from where, and what to do with the outcome; whom to tell about it."""
-
-    store: Path
-    out: Path
-    """The adapter directory; the runs lie in `runs` in it."""
-    console: Console
-    model: str = "seed"
-    start: Literal["live", "base"] = "live"
-    gate: bool = True
-    promote: bool = True
-    gate_config: GateConfig = field(default_factory=GateConfig)
-    agent: Agent | None = None
-    """Whose tools and rules judge `Verify` targets."""
-    sampler: SamplerChoice = field(default_factory=SamplerChoice)
-    """Who samples rollouts."""
-
-    @property
-    def runs(self) -> Path:
-        """Where the runs lie."""
-        return self.out / "runs"
-
-    @property
-    def base_model(self) -> str:
-        """Name of the base model."""
-        return base_name(model_dir(self.model))
-
-    @property
-    def prompt_version(self) -> str:
-        """Names the template that its prompts are written in."""
-        return Codec.load(model_dir(self.model)).prompt_version
-
-    @property
-    def say(self) -> Callable[[str], None]:
-        """Tells a line."""
-        return lambda line: self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+from trainer.vllm_sampler import open_sampler
 
 
 def retrain(job: Job, config: GrpoConfig) -> Outcome:
@@ -89,7 +43,8 @@ def retrain(job: Job, config: GrpoConfig) -> Outcome:
     with ReplayStore(job.store, create=False) as store:
         job.say(f"hindsight gave {add_hindsight(store)} new labels")
         found = find_examples(store, job.agent)
-    run = _begin(job, config, found)
+        logged = _logged(job, config, store, found)
+    run = _begin(job, config, found, logged)
     job.say(f"run {run.manifest.name}: {len(found.train)} examples, from {_start_name(run)}")
     return _finish(job, run, config)
 
@@ -104,6 +59,11 @@ def resume(job: Job, changes: dict[str, Any]) -> Outcome:
     """
     run = unfinished_run(job.runs)
     config = GrpoConfig.model_validate(run.manifest.config.model_dump() | changes)
+    if config.logged_replies and not run.manifest.config.logged_replies:
+        raise CheckpointError(
+            f"run {run.manifest.name!r} began without logged replies, and has kept none; go on "
+            "without logged_replies, or start anew without --resume"
+        )
     run.note(config=config)
     job.say(f"run {run.manifest.name}: going on, from {_start_name(run)}")
     return _finish(job, run, config)
@@ -112,38 +72,58 @@ def resume(job: Job, changes: dict[str, Any]) -> Outcome:
 def plan(job: Job, config: GrpoConfig) -> Plan:
     """Say what `retrain` would use. Nothing is written, not even hindsight labels."""
     runs = known_runs(job.runs)
-    until = _known_until(_parent(job))
+    until = known_until(parent_of(job))
     with ReplayStore(job.store, create=False) as store:
         found = find_examples(store, job.agent)
         waiting = len(missing_hindsight(store))
+        logged = _logged(job, config, store, found)
+        notes = [f"hindsight would add {waiting} labels"] if waiting else []
         return make_plan(
             store,
             found,
             new=sum(until is None or e.created_at > until for e in found.train),
             config=config,
             last_run=read_metrics(runs[-1].path) if runs else (),
-            notes=[f"hindsight would add {waiting} labels"] if waiting else [],
+            notes=notes if logged is None else [*notes, logged.line()],
         )
 
 
-def _begin(job: Job, config: GrpoConfig, found: Found) -> Run:
+def _logged(job: Job, config: GrpoConfig, store: ReplayStore, found: Found) -> LoggedReplies | None:
+    """Return the replies that may join the groups of their examples; None if none shall."""
+    if not config.logged_replies:
+        return None
+    return find_logged(
+        store,
+        found.train,
+        base_model=job.base_model,
+        codec=job.codec,
+        max_tokens=config.max_tokens,
+    )
+
+
+def _begin(job: Job, config: GrpoConfig, found: Found, logged: LoggedReplies | None) -> Run:
     """Freeze what the run learns from, and where it starts."""
     examples = found.train
     if config.shuffle_labels:
         examples = shuffled_labels(examples, seed=config.seed)
-    parent = _parent(job)
+    if logged is not None:
+        job.say(logged.line())
+    parent, codec = parent_of(job), job.codec
     now = datetime.now(UTC)
     manifest = Manifest(
         name=f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}",
         created_at=now,
         store=str(job.store),
         base_model=job.base_model,
+        prompt_version=codec.prompt_version,
+        tokenizer_hash=codec.hash,
         parent=None if parent is None else parent.version,
-        known_until=_known_until(parent),
+        known_until=known_until(parent),
         seen_until=max(example.created_at for example in examples),
         config=config,
     )
-    return create_run(job.runs, manifest, examples)
+    kept = None if logged is None else logged.usable
+    return create_run(job.runs, manifest, examples, logged=kept)
 
 
 def _finish(job: Job, run: Run, config: GrpoConfig) -> Outcome:
@@ -171,7 +151,7 @@ def _finish(job: Job, run: Run, config: GrpoConfig) -> Outcome:
 def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) -> Progress:
     """Train from the newest checkpoint on; leave the weights in the run's directory."""
     parent = None if run.manifest.parent is None else adapters.get(run.manifest.parent)
-    _check_fits(job, run)
+    check_fits(job, run)
     directory = model_dir(job.model)
     policy = load_policy(directory, config, start=None if parent is None else parent.path)
     learner = learner_of(run, policy, config, say=job.say)
@@ -203,21 +183,6 @@ def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) ->
     return learner.progress
 
 
-def _check_fits(job: Job, run: Run) -> None:
-    """Refuse to go on with a run that began with another model, or needs other rules."""
-    if run.manifest.base_model != job.base_model:
-        raise CheckpointError(
-            f"run {run.manifest.name!r} trains base model {run.manifest.base_model!r}, but "
-            f"--model {job.model!r} is {job.base_model!r}; give the model that it began with"
-        )
-    wanted = {e.target.rule for e in run.examples() if isinstance(e.target, Verify)}
-    if missing := wanted - set(job.agent.rules if job.agent else ()):
-        raise CheckpointError(
-            f"run {run.manifest.name!r} learns from targets that the rule {min(missing)!r} judges; "
-            "give the agent that it began with (--agent)"
-        )
-
-
 def _keep(
     job: Job, run: Run, config: GrpoConfig, progress: Progress, *, adapters: AdapterStore
 ) -> Adapter:
@@ -229,9 +194,10 @@ def _keep(
         run.adapter_dir,
         base_model=run.manifest.base_model,
         parent=run.manifest.parent,
-        prompt_version=job.prompt_version,
+        prompt_version=run.manifest.prompt_version,
         trained_on={
             "run": run.manifest.name,
+            "tokenizer": run.manifest.tokenizer_hash,
             "examples": len(examples),
             "no_call": sum(not example.is_call for example in examples),
             "seen_until": run.manifest.seen_until.isoformat(),
@@ -265,19 +231,6 @@ def _judge(job: Job, config: GrpoConfig, adapter: Adapter, *, adapters: AdapterS
             await engine.aclose()
 
     return asyncio.run(judge())
-
-
-def _parent(job: Job) -> Adapter | None:
-    """Return the adapter to start from; raises AdapterError where it does not fit."""
-    if job.start == "base" or not job.out.is_dir():
-        return None
-    return AdapterStore(job.out).live(job.base_model, prompt_version=job.prompt_version)
-
-
-def _known_until(parent: Adapter | None) -> datetime | None:
-    """Return the instant up to which the labels are known to an adapter."""
-    value = None if parent is None else parent.trained_on.get("seen_until")
-    return datetime.fromisoformat(value) if isinstance(value, str) else None
 
 
 def _start_name(run: Run) -> str:

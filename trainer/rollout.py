@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 
@@ -15,6 +16,7 @@ from tooln1_agent.messages import Sampling
 from tooln1_agent.reward import Reward, Score, score
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged
+from trainer.logged import Logged
 from trainer.policy import Policy
 from trainer.sampler import LocalSampler, Sampler
 
@@ -31,6 +33,8 @@ class Rollout:
     text: str
     reward: Reward
     truncated: bool
+    drawn_with: tuple[float, ...] = ()
+    """For each id of a logged reply, which has no `logprobs`, the log-prob when it was drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +44,28 @@ class Group:
     example: Example
     prompt_ids: tuple[int, ...]
     rollouts: tuple[Rollout, ...]
+    logged: Rollout | None = None
+    """What was served for the example, where that joins in."""
+
+    @property
+    def members(self) -> tuple[Rollout, ...]:
+        """What is learned from: what was sampled, and then what was served."""
+        return self.rollouts if self.logged is None else (*self.rollouts, self.logged)
 
     @property
     def rewards(self) -> tuple[float, ...]:
-        return tuple(rollout.reward.value for rollout in self.rollouts)
+        """Those of all members."""
+        return tuple(member.reward.value for member in self.members)
 
     @property
     def has_spread(self) -> bool:
-        """Whether the rollouts differ in reward; a group that is flat teaches nothing."""
+        """Whether the members differ in reward; a group that is flat teaches nothing."""
         return max(self.rewards) > min(self.rewards)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether every rollout that was sampled is right."""
+        return all(rollout.reward.value > 0 for rollout in self.rollouts)
 
     @property
     def tokens(self) -> int:
@@ -69,11 +86,13 @@ def sample_groups(
     generator: torch.Generator,
     score: Score = score,
     sampler: Sampler | None = None,
+    logged: Mapping[str, Logged] = MappingProxyType({}),
 ) -> list[Group]:
     """Sample and score a group for each example.
 
     Args:
         sampler: who samples; this process if not given.
+        logged: replies that join the group of the example with this id.
 
     Raises Diverged where the policy's probabilities are no numbers any more.
     """
@@ -89,8 +108,18 @@ def sample_groups(
     groups: list[Group] = []
     for example, ids, samples in zip(examples, prompts, sampled, strict=True):
         rollouts = tuple(_rollout(s, example, codec=policy.codec, score=score) for s in samples)
-        groups.append(Group(example, ids, rollouts))
+        reply = logged.get(example.id)
+        served = None
+        if reply is not None:
+            served = _served(reply, example, codec=policy.codec, score=score)
+        groups.append(Group(example, ids, rollouts, served))
     return groups
+
+
+def _served(reply: Logged, example: Example, *, codec: Codec, score: Score) -> Rollout:
+    text = codec.decode(reply.completion_ids)
+    reward = score(text, tools=example.tools, target=example.target)
+    return Rollout(reply.completion_ids, (), text, reward, False, drawn_with=reply.logprobs)
 
 
 def _rollout(sample: Sample, example: Example, *, codec: Codec, score: Score) -> Rollout:

@@ -1,7 +1,8 @@
 """A run's directory: its settings and a frozen copy of its examples, so that it can go on later.
 
 runs/<name>/run.json            settings, model, where it started from, how it ended
-runs/<name>/examples.jsonl      the examples it trains on, as they were when it began
+runs/<name>/examples.jsonl      the examples it learns from, as they were when it began
+runs/<name>/logged.jsonl        the logged replies that join their groups, if that was asked for
 runs/<name>/metrics.jsonl       one line a step
 runs/<name>/tensorboard/        the same for TensorBoard
 runs/<name>/report.md           how it ended, for people (see `report`)
@@ -25,8 +26,9 @@ from tooln1_agent.durable import write_whole
 from tooln1_agent.examples import Example
 from trainer.config import GrpoConfig
 from trainer.errors import CheckpointError
+from trainer.logged import Logged
 
-_MANIFEST, _EXAMPLES = "run.json", "examples.jsonl"
+_MANIFEST, _EXAMPLES, _LOGGED = "run.json", "examples.jsonl", "logged.jsonl"
 
 
 class Manifest(BaseModel):
@@ -38,6 +40,8 @@ class Manifest(BaseModel):
     created_at: datetime
     store: str
     base_model: str
+    prompt_version: str
+    tokenizer_hash: str
     parent: str | None
     """The adapter version that the run started from; None is the base alone."""
     known_until: datetime | None
@@ -46,6 +50,8 @@ class Manifest(BaseModel):
     """The newest label among the run's examples."""
     config: GrpoConfig
     examples_sha256: str = ""
+    logged_sha256: str = ""
+    """Empty where no logged reply was asked for."""
     stopped: str | None = None
     """Why training ended; None until then."""
     adapter: str | None = None
@@ -73,13 +79,24 @@ class Run:
 
     def examples(self) -> list[Example]:
         """Read the frozen examples; raises CheckpointError where they are damaged."""
-        text = (self.path / _EXAMPLES).read_text(encoding="utf-8")
-        if _sha256(text) != self.manifest.examples_sha256:
+        lines = self._frozen(_EXAMPLES, self.manifest.examples_sha256)
+        return [Example.model_validate_json(line) for line in lines]
+
+    def logged(self) -> list[Logged]:
+        """Read the frozen replies; raises CheckpointError where they are damaged."""
+        if not self.manifest.logged_sha256:
+            return []
+        lines = self._frozen(_LOGGED, self.manifest.logged_sha256)
+        return [Logged.model_validate_json(line) for line in lines]
+
+    def _frozen(self, name: str, sha256: str) -> list[str]:
+        text = (self.path / name).read_text(encoding="utf-8")
+        if _sha256(text) != sha256:
             raise CheckpointError(
-                f"{str(self.path / _EXAMPLES)!r} is not what the run began with; start the "
+                f"{str(self.path / name)!r} is not what the run began with; start the "
                 "training again without --resume"
             )
-        return [Example.model_validate_json(line) for line in text.splitlines()]
+        return [line for line in text.split("\n") if line]  # a string may hold other line ends
 
     def note(self, **changes: object) -> None:
         """Change fields of the manifest, on disk too."""
@@ -99,14 +116,29 @@ class Run:
             yield
 
 
-def create_run(root: Path, manifest: Manifest, examples: Sequence[Example]) -> Run:
-    """Make a run's directory, whole before it gets its name."""
-    text = "".join(f"{example.model_dump_json()}\n" for example in examples)
-    manifest = manifest.model_copy(update={"examples_sha256": _sha256(text)})
+def create_run(
+    root: Path,
+    manifest: Manifest,
+    examples: Sequence[Example],
+    *,
+    logged: Sequence[Logged] | None = None,
+) -> Run:
+    """Make a run's directory, whole before it gets its name.
+
+    Args:
+        logged: replies that join the groups of their examples; None where none was asked for.
+    """
+    frozen = {_EXAMPLES: _lines(examples)}
+    hashes = {"examples_sha256": _sha256(frozen[_EXAMPLES])}
+    if logged is not None:
+        frozen[_LOGGED] = _lines(logged)
+        hashes["logged_sha256"] = _sha256(frozen[_LOGGED])
+    manifest = manifest.model_copy(update=hashes)
     root.mkdir(parents=True, exist_ok=True)
     staging = root / f".tmp-{uuid.uuid4().hex}"
     staging.mkdir()
-    write_whole(staging / _EXAMPLES, text)
+    for name, text in frozen.items():
+        write_whole(staging / name, text)
     write_whole(staging / _MANIFEST, manifest.model_dump_json(indent=2))
     return Run(staging.rename(root / manifest.name), manifest)
 
@@ -133,6 +165,10 @@ def unfinished_run(root: Path) -> Run:
     raise CheckpointError(
         f"nothing to resume: {str(root)!r} holds no unfinished run; start one without --resume"
     )
+
+
+def _lines(records: Sequence[BaseModel]) -> str:
+    return "".join(f"{record.model_dump_json()}\n" for record in records)
 
 
 def _sha256(text: str) -> str:

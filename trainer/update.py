@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged, Exploded
-from trainer.loss import (
-    VARIANTS,
-    clipped_loss,
-    clipped_share,
-    completion_ratios,
-    k3_divergence,
-    masked_sum,
-    token_ratios,
-    weighted_loss,
-)
+from trainer.loss import VARIANTS
+from trainer.pass_loss import Sums, pass_loss
 from trainer.passes import Budget, Share, group_shares, passes
 from trainer.policy import Policy
-from trainer.prefix import completion_logprobs
 from trainer.rollout import Group
 
 
@@ -39,19 +27,11 @@ class UpdateStats(NamedTuple):
     ratio_gap: float = 0.0
     """Largest difference of a token's log-prob between sampler and first pass of the update:
     rounding when all is well, at temperature 1 (tenths in bfloat16, on unlikely tokens)."""
+    logged_weight: float | None = None
+    """Mean weight of a token of a logged reply: the further below 1, the further the policy is
+    from whoever wrote it; None where there was none."""
     tokens_per_pass: int = 0
     """Padded tokens that a pass was allowed; less than was set after memory had run out."""
-
-
-@dataclass(slots=True)
-class _Sums:
-    """Sums over the tokens of all passes of one update."""
-
-    loss: float = 0.0
-    kl: float = 0.0
-    clipped: float = 0.0
-    gap: float = 0.0
-    tokens: float = 0.0
 
 
 def update(
@@ -91,14 +71,14 @@ def update(
 
 
 def _normaliser(groups: Sequence[Group], config: GrpoConfig) -> float:
-    rollouts = sum(len(group.rollouts) for group in groups)
+    members = [member for group in groups for member in group.members]
     match VARIANTS[config.loss].normaliser:
         case "tokens":
-            return float(sum(group.tokens for group in groups))
+            return float(sum(len(member.completion_ids) for member in members))
         case "completions":
-            return float(rollouts)
+            return float(len(members))
         case "max_tokens":
-            return float(rollouts * config.max_tokens)
+            return float(len(members) * config.max_tokens)
 
 
 def step(
@@ -131,6 +111,7 @@ def step(
         grad_norm=norm,
         clipped_share=sums.clipped / tokens,
         ratio_gap=sums.gap,
+        logged_weight=sums.logged_weight / sums.logged_tokens if sums.logged_tokens else None,
         tokens_per_pass=budget.tokens,
     )
 
@@ -142,18 +123,18 @@ def _backward(
     normaliser: float,
     config: GrpoConfig,
     budget: Budget,
-) -> _Sums:
-    sums = _Sums()
+) -> Sums:
+    sums = Sums()
     for part in passes(shares, tokens_per_pass=budget.tokens, form=config.form):
         with policy.learning():
             with _precision(policy, config):
-                loss = _loss(policy, part, config, sums) / normaliser
+                loss = pass_loss(policy, part, config=config, sums=sums) / normaliser
             loss.backward()  # type: ignore[no-untyped-call]
         sums.loss += loss.item()
     return sums
 
 
-def _check(sums: _Sums, *, norm: float, kl: float, config: GrpoConfig) -> None:
+def _check(sums: Sums, *, norm: float, kl: float, config: GrpoConfig) -> None:
     if not (math.isfinite(sums.loss) and math.isfinite(norm)):
         raise Diverged(
             f"the loss is {sums.loss} and the gradient's norm {norm}: neither may be anything but "
@@ -173,60 +154,3 @@ def _precision(policy: Policy, config: GrpoConfig) -> torch.autocast:
     return torch.autocast(
         policy.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
     )
-
-
-def _loss(policy: Policy, part: Sequence[Share], config: GrpoConfig, sums: _Sums) -> Tensor:
-    """Return the sum of the loss over the tokens of one pass, and add to the running sums."""
-    logprobs_under = partial(
-        completion_logprobs,
-        prompts=[share.prompt_ids for share in part],
-        completions=[[rollout.completion_ids for rollout in share.rollouts] for share in part],
-        temperature=config.temperature,
-        form=config.form,
-    )
-    logprobs, mask = logprobs_under(policy.model)  # (B, T)
-    old = _old_logprobs(part, logprobs) if config.temperature == 1.0 else logprobs.detach()
-    advantages = logprobs.new_tensor([a for share in part for a in share.advantages])  # (B,)
-    loss, clipped = _surrogate(logprobs, old, mask=mask, advantages=advantages, config=config)
-    if config.beta:
-        with policy.reference() as model:
-            ref = logprobs_under(model)
-        divergence = k3_divergence(logprobs, ref.values)
-        loss = loss + config.beta * divergence
-        sums.kl += masked_sum(divergence.detach(), mask).item()
-    with torch.no_grad():
-        sums.tokens += mask.sum().item()
-        sums.clipped += masked_sum(clipped, mask).item()
-        sums.gap = max(sums.gap, ((logprobs - old) * mask).abs().max().item())
-    if VARIANTS[config.loss].normaliser == "completions":
-        loss = loss / mask.sum(dim=1, keepdim=True)
-    return masked_sum(loss, mask)
-
-
-def _surrogate(
-    logprobs: Tensor, old: Tensor, *, mask: Tensor, advantages: Tensor, config: GrpoConfig
-) -> tuple[Tensor, Tensor]:
-    """Return the loss per token without its divergence, and where it was clipped: both (B, T)."""
-    low, high = config.lower_clip, config.upper_clip
-    match VARIANTS[config.loss].surrogate:
-        case "token":
-            ratios = token_ratios(logprobs, old)
-            loss = clipped_loss(ratios, advantages=advantages, clip_low=low, clip_high=high)
-        case "completion":
-            ratios = completion_ratios(logprobs, old, mask=mask)
-            loss = clipped_loss(ratios, advantages=advantages, clip_low=low, clip_high=high)
-        case "weight":
-            ratios = token_ratios(logprobs, old)
-            loss = weighted_loss(
-                ratios, logprobs, advantages=advantages, clip_low=low, clip_high=high
-            )
-    return loss, clipped_share(ratios, clip_low=low, clip_high=high)
-
-
-def _old_logprobs(part: Sequence[Share], like: Tensor) -> Tensor:
-    """Return what the sampler said of each token: (B, T); of what nobody sampled, what is now."""
-    rows = [rollout.logprobs for share in part for rollout in share.rollouts]
-    old = like.detach().clone()
-    for row, logprobs in enumerate(rows):
-        old[row, : len(logprobs)] = torch.tensor(logprobs, dtype=like.dtype)
-    return old

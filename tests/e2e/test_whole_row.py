@@ -25,8 +25,9 @@ from tooln1_agent.examples import Example
 from tooln1_agent.messages import Completion
 from tooln1_agent.replay.store import ReplayStore
 from trainer.config import GrpoConfig
+from trainer.job import Job
 from trainer.policy import load_policy
-from trainer.retrain import Job, retrain
+from trainer.retrain import retrain
 from trainer.rollout import prompt_ids
 
 pytestmark = pytest.mark.slow

@@ -15,13 +15,16 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from tool_registry import ToolCall, ToolSpec
 from tooln1_agent.codec import Codec
+from tooln1_agent.engines.local.generate import generate
+from tooln1_agent.engines.local.model import base_name
 from tooln1_agent.examples import Exact, Example, LabelEvent, NoCall, Target, example_id
 from tooln1_agent.ids import new_id
-from tooln1_agent.messages import Message
+from tooln1_agent.messages import Completion, Message, Sampling
+from tooln1_agent.parsing import parse
 from tooln1_agent.renderers.families import MARK
 from tooln1_agent.renderers.tooln1 import render
 from tooln1_agent.replay.store import ReplayStore
-from tooln1_agent.transcript import Interaction
+from tooln1_agent.transcript import Interaction, Turn
 
 CONTROL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>",
@@ -112,11 +115,41 @@ def make_examples() -> Callable[..., list[Example]]:
     return make
 
 
+def serve(interaction: Interaction, model_dir: Path, *, seed: int = 0) -> Interaction:
+    """Give an interaction a first turn that the model of a directory sampled at temperature 1."""
+    codec, model = Codec.load(model_dir), Qwen3ForCausalLM.from_pretrained(model_dir)
+    prompt = tuple(codec.prompt_ids(interaction.messages, interaction.tools))
+    sampling = Sampling(temperature=1.0, max_tokens=16)
+    draws = torch.Generator().manual_seed(seed)
+    ((sample,),) = generate(
+        model, [prompt], n=1, sampling=sampling, end_ids=codec.end_ids, generator=draws
+    )
+    completion = Completion(
+        text=codec.decode(sample.ids),
+        prompt_ids=prompt,
+        completion_ids=sample.ids,
+        logprobs=sample.logprobs,
+        sampling=sampling,
+    )
+    changes = {
+        "base_model": base_name(model_dir),
+        "tokenizer_hash": codec.hash,
+        "prompt_version": codec.prompt_version,
+        "turns": (Turn(completion=completion, reply=parse(completion.text)),),
+    }
+    return interaction.model_copy(update=changes)
+
+
 @pytest.fixture
 def make_store(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a store of labelled requests, each with the name of the switch it wants."""
+    """Makes a store of labelled requests, each with the name of the switch it wants.
 
-    def make(names: Sequence[str], *, name: str = "replay.db") -> Path:
+    Given the directory of a model, that model has replied to them.
+    """
+
+    def make(
+        names: Sequence[str], *, name: str = "replay.db", model_dir: Path | None = None
+    ) -> Path:
         path = tmp_path / name
         with ReplayStore(path) as store:
             for number, wanted in enumerate(names):
@@ -127,6 +160,8 @@ def make_store(tmp_path: Path) -> Callable[..., Path]:
                     tools=SWITCHES,
                     created_at=DAY,
                 )
+                if model_dir is not None:
+                    interaction = serve(interaction, model_dir, seed=number)
                 store.begin(interaction)
                 label = LabelEvent(
                     interaction=interaction.id,

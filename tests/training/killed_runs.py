@@ -16,7 +16,8 @@ from rich.console import Console
 from tooln1_agent.adapters import AdapterStore
 from trainer.config import GrpoConfig
 from trainer.errors import CheckpointError
-from trainer.retrain import Job, resume, retrain
+from trainer.job import Job
+from trainer.retrain import resume, retrain
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])  # what is imported there is forked, and costs little

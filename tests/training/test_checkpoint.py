@@ -102,6 +102,8 @@ def manifest() -> Manifest:
         created_at=NOW,
         store="replay.db",
         base_model="tiny",
+        prompt_version="tooln1-1",
+        tokenizer_hash="",
         parent=None,
         known_until=None,
         seen_until=NOW,

@@ -21,8 +21,9 @@ from tooln1_agent.messages import Message
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.transcript import Interaction
 from trainer.config import GrpoConfig
+from trainer.job import Job
 from trainer.outcome import Outcome
-from trainer.retrain import Job, retrain
+from trainer.retrain import retrain
 
 pytestmark = pytest.mark.slow
 

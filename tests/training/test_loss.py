@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from trainer.loss import (
     clipped_loss,
     clipped_share,
     completion_ratios,
+    importance_weights,
     k3_divergence,
     masked_sum,
     token_ratios,
@@ -39,6 +41,33 @@ def test_the_upper_clip_is_its_own() -> None:
         torch.tensor([[1.5]]), advantages=torch.ones(1), clip_low=0.2, clip_high=0.28
     )
     torch.testing.assert_close(loss, torch.tensor([[-1.28]]))
+
+
+@pytest.mark.parametrize(
+    ("of", "expected"),
+    [
+        ("token", [[0.5, 2.0, 1.0], [1.0, 2.0, 1.0]]),  # 3 and 2.5 are cut to 2
+        ("completion", [[1.5, 1.5, 1.5], [2.0, 2.0, 2.0]]),  # 0.5 x 3, and 2.5
+    ],
+)
+def test_weights_are_the_probability_now_over_then_up_to_the_cap(
+    of: Literal["token", "completion"], expected: list[list[float]]
+) -> None:
+    ratios = torch.tensor([[0.5, 3.0, 7.0], [1.0, 2.5, 7.0]])
+    now = torch.full((2, 3), -2.0, requires_grad=True)
+    mask = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])  # what stands on padding is not read
+    weights = importance_weights(now, now.detach() - ratios.log(), mask=mask, cap=2.0, of=of)
+    torch.testing.assert_close(weights, torch.tensor(expected))
+    assert not weights.requires_grad
+
+
+@pytest.mark.parametrize("of", ["token", "completion"])
+def test_what_the_policy_itself_drew_weighs_exactly_one(
+    of: Literal["token", "completion"],
+) -> None:
+    now = torch.tensor([[-0.1, -77.7]])
+    weights = importance_weights(now, now, mask=torch.ones(1, 2), cap=1.0, of=of)
+    assert weights.tolist() == [[1.0, 1.0]]
 
 
 def test_a_clipped_token_has_no_gradient() -> None:

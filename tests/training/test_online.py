@@ -85,6 +85,8 @@ def test_only_labels_after_the_last_finished_run_are_new(
         created_at=NOW,
         store=str(store),
         base_model="tiny",
+        prompt_version="tooln1-1",
+        tokenizer_hash="",
         parent=None,
         known_until=None,
         seen_until=times[10],

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tooln1_agent.engines.local.attention import supports
 from tooln1_agent.engines.local.batch import Batch, SharedBatch
-from tooln1_agent.engines.local.drawing import draw, is_plain
+from tooln1_agent.engines.local.drawing import draw
 from tooln1_agent.engines.local.plain import PlainBatch
 from tooln1_agent.engines.local.prefill import Prefill
 from tooln1_agent.engines.local.segments import Prefixes
@@ -49,7 +49,7 @@ class Row:
 
     def sample(self, finish_reason: Literal["stop", "length"]) -> Sample:
         """Return what was sampled so far."""
-        told = None if is_plain(self.sampling) else tuple(self.sampling_logprobs)
+        told = None if self.sampling.is_plain else tuple(self.sampling_logprobs)
         return Sample(tuple(self.ids), tuple(self.logprobs), finish_reason, told)
 
 

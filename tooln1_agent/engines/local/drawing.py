@@ -45,11 +45,6 @@ def draw(logits: Tensor, samplings: Sequence[Sampling], points: Sequence[float])
     return Drawn(tokens.tolist(), logprobs.tolist(), told.float().tolist())
 
 
-def is_plain(sampling: Sampling) -> bool:
-    """Tell whether rows draw from just what the model says."""
-    return sampling.temperature == 1 and sampling.top_p == 1 and sampling.top_k is None
-
-
 def _probabilities(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
     """Return what each row draws from, (B, V), not normalised where tokens are left out.
 
