@@ -110,6 +110,10 @@ class Codec:
             kept.pop()
         return str(self._full.decode(kept, skip_special_tokens=False))
 
+    def token(self, id_: int) -> str:
+        """Return how the vocabulary writes a token, "" for an id that it lacks."""
+        return str(self._full.id_to_token(id_) or "")
+
     def _encode_plain(self, stretch: Sequence[str]) -> list[int]:
         text = "".join(stretch)
         return list(self._plain.encode(text).ids) if text else []

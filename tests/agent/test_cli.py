@@ -113,6 +113,7 @@ def test_the_version_is_shown(run: Callable[..., Said]) -> None:
         "import",
         "export",
         "gate",
+        "probe",
         "adapters",
     ],
 )

@@ -6,6 +6,7 @@ That it is right about a real vLLM is tested against one, in tests/e2e.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -27,9 +28,12 @@ from tooln1_agent.engines.vllm.process import VllmProcess
 from tooln1_agent.engines.vllm.running import RunningServer
 from tooln1_agent.errors import ConfigError, EngineBusy, EngineDown, EngineError
 from tooln1_agent.messages import Message
+from tooln1_agent.probe import Probe
+from tooln1_agent.prompt import Segment
 
 ASK = ModelRequest((Message(role="user", content="hi"),), ())
-END = Codec.load(SEED_DIR).end_id
+CODEC = Codec.load(SEED_DIR)
+END = CODEC.end_id
 
 
 class Server:
@@ -39,6 +43,8 @@ class Server:
         self.changes = changes
         """Fields of a completion's events that are otherwise."""
         self.status = 200
+        self.vocabulary: dict[int, str] | None = {}
+        """Tokens that are others than ours; None says nothing about tokens."""
         self.bodies: list[dict[str, Any]] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -47,10 +53,19 @@ class Server:
         if request.url.path == "/v1/models":
             card = {"id": "base", "parent": None, "max_model_len": 1024}
             return httpx.Response(200, json={"data": [card]})
+        if request.url.path == "/tokenize":
+            return self.tokens(json.loads(request.content)["prompt"])
         if self.status != 200:
             return httpx.Response(self.status, headers={"Retry-After": "9"}, text="full")
         self.bodies.append(json.loads(request.content))
         return self.completion(self.bodies[-1])
+
+    def tokens(self, text: str) -> httpx.Response:
+        if self.vocabulary is None:
+            return httpx.Response(404)
+        ids = [*CODEC.encode([Segment(text, True)]), *self.vocabulary]
+        texts = [self.vocabulary.get(token, CODEC.token(token)) for token in ids]
+        return httpx.Response(200, json={"tokens": ids, "token_strs": texts})
 
     def completion(self, body: dict[str, Any]) -> httpx.Response:
         choice = {
@@ -69,9 +84,11 @@ class Server:
         return -1.0
 
 
-def engine(handler: Callable[[httpx.Request], httpx.Response]) -> VllmEngine:
+def engine(
+    handler: Callable[[httpx.Request], httpx.Response], model: Path = SEED_DIR
+) -> VllmEngine:
     transport = httpx.MockTransport(handler)
-    return VllmEngine(SEED_DIR, RunningServer("http://vllm", "key"), transport=transport)
+    return VllmEngine(model, RunningServer("http://vllm", "key"), transport=transport)
 
 
 async def test_every_sampling_parameter_is_sent_and_the_servers_limit_holds() -> None:
@@ -97,6 +114,48 @@ async def test_logprobs_after_temperature_are_no_good_to_learn_from() -> None:
 
     with pytest.raises(ConfigError, match="--logprobs-mode raw_logprobs"):
         await engine(Processed()).start()
+
+
+async def test_a_server_of_other_tokens_is_refused() -> None:
+    server = Server()
+    server.vocabulary = {5: "other"}
+    with pytest.raises(
+        ConfigError, match=r"http://vllm serves a model of other tokens.*5 is 'other'"
+    ):
+        await engine(server).start()
+
+
+async def test_a_text_that_is_cut_otherwise_is_no_other_vocabulary() -> None:
+    server = Server()
+    server.vocabulary = {5: CODEC.token(5)}
+    await engine(server).start()
+
+
+async def test_a_server_that_does_not_tell_its_tokens_is_taken_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server()
+    server.vocabulary = None
+    await engine(server).start()
+    assert "http://vllm has no /tokenize" in caplog.text
+
+
+@pytest.mark.parametrize(("logprob", "fits"), [(-1.05, True), (-1.2, False)])
+async def test_a_server_of_other_weights_is_refused_where_the_model_has_a_probe(
+    tmp_path: Path, logprob: float, fits: bool
+) -> None:
+    shutil.copytree(SEED_DIR, tmp_path / "model")
+    figures = (logprob, logprob)
+    probe = {"prompt_ids": (1, 2), "completion_ids": (3, 4)}
+    Probe.model_validate(probe | {"logprobs": figures, "base_logprobs": figures}).write(
+        tmp_path / "model"
+    )
+    made = engine(Server(), tmp_path / "model")
+    if fits:
+        await made.start()
+        return
+    with pytest.raises(ConfigError, match=r"another model than that in .*probe\.json"):
+        await made.start()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The embedded engine serves an adapter only if it computes what the adapter's trainer did."""
+"""Models and adapters are known by what they compute: in the embedded engine, and written down."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import pytest
 
 from tests.e2e.vllm_models import add_adapter, save_model
 from tooln1_agent.adapters import AdapterStore
+from tooln1_agent.cli.probing import probe
 from tooln1_agent.engines.base import ModelRequest, complete
 from tooln1_agent.engines.local.adapted import AdaptedModel
 from tooln1_agent.engines.local.engine import LocalEngine
 from tooln1_agent.engines.local.model import load_base
+from tooln1_agent.engines.local.scoring import check_probe
 from tooln1_agent.errors import AdapterError
 from tooln1_agent.messages import Message, Sampling
 from tooln1_agent.probe import Probe, read_probe
@@ -58,9 +60,9 @@ def test_a_probe_of_other_tokens_is_refused(
     place.mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (place / name).write_bytes((source / name).read_bytes())
-    probe = read_probe(source)
-    assert probe is not None
-    Probe.model_validate(probe.model_dump() | {"prompt_ids": (10**6,)}).write(place)
+    written = read_probe(source)
+    assert written is not None
+    Probe.model_validate(written.model_dump() | {"prompt_ids": (10**6,)}).write(place)
     model = AdaptedModel(load_base(model_dir))
     with pytest.raises(AdapterError, match=r"probe\.json.*another vocabulary"):
         model.load("v0009-000000000000", place)
@@ -85,3 +87,11 @@ async def test_while_a_swapped_adapter_is_live_in_the_store_the_one_before_serve
         assert (await complete(engine, request)).adapter == good
     finally:
         await engine.aclose()
+
+
+def test_the_probe_of_a_model_holds_for_it_and_for_no_other(tmp_path: Path) -> None:
+    one, other = (save_model(tmp_path / str(seed), seed=seed) for seed in (1, 2))
+    probe(str(one))
+    check_probe(load_base(one), one)
+    with pytest.raises(AdapterError, match="nats off"):
+        check_probe(load_base(other), one)

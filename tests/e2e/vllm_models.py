@@ -20,14 +20,14 @@ from trainer.policy import Policy, load_policy
 from trainer.probe import make_probe
 
 
-def save_model(path: Path) -> Path:
+def save_model(path: Path, *, seed: int = 0) -> Path:
     """Write a random model that says ASCII, a character a token, and never comes to an end.
 
     Its heads are of 32, the smallest that vLLM knows on a CPU. One dimension of its hidden states
     is the same whatever it reads, and speaks against every other token.
     """
     tokenizer = byte_tokenizer()
-    model = random_model(vocab_size=tokenizer.get_vocab_size(), hidden_size=128)
+    model = random_model(vocab_size=tokenizer.get_vocab_size(), hidden_size=128, seed=seed)
     text = [tokenizer.encode(chr(code)).ids[0] for code in range(32, 127)]
     with torch.no_grad():
         for parameter in model.parameters():

@@ -18,6 +18,7 @@ from tooln1_agent.cli import (
     importing,
     labels,
     looking,
+    probing,
     redacting,
     serving,
 )
@@ -65,6 +66,7 @@ def build() -> typer.Typer:
     app.command("import")(importing.import_file)
     app.command()(exporting.export)
     app.command()(gate.gate)
+    app.command()(probing.probe)
     app.add_typer(adapters.app, name="adapters")
     return app
 

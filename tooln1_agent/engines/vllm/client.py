@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,18 +12,13 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from tooln1_agent.engines.vllm.api import Sampled, completion_body, forced_body
+from tooln1_agent.engines.vllm.api import Sampled, forced_body
 from tooln1_agent.engines.wire import Wire, events
 from tooln1_agent.errors import AdapterError, ConfigError, EngineDown, EngineRefused
-from tooln1_agent.messages import Sampling
-from tooln1_agent.probe import mean_gap
 
 log = logging.getLogger("tooln1_agent.engines.vllm")
 
 _COMPLETIONS = "/v1/completions"
-_ROUNDING = 0.1
-"""Mean difference, in nats, that bfloat16 may make between two ways to one log-prob."""
-_TRIAL = Sampling(temperature=2.0, max_tokens=16, seed=0)
 
 
 class Served(NamedTuple):
@@ -37,6 +33,11 @@ class Client:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+
+    @property
+    def root(self) -> str:
+        """Address of the server."""
+        return self._wire.root
 
     async def served(self) -> Served:
         """Return what is served.
@@ -84,6 +85,16 @@ class Client:
         )
         return tuple(sampled.logprobs[0] for sampled in forced)
 
+    async def tokens(self, text: str) -> list[tuple[int, str]] | None:
+        """Return the ids of a text and what each stands for; None where the server does not say."""
+        body = {"prompt": text, "add_special_tokens": False, "return_token_strs": True}
+        try:
+            async with self._wire.post("/tokenize", body) as response:
+                said = json.loads(await response.aread())
+        except EngineRefused:
+            return None
+        return list(zip(said["tokens"], said["token_strs"], strict=True))
+
     async def load(self, version: str, path: Path) -> None:
         """Load an adapter under its version; one that is loaded from this path is left alone.
 
@@ -116,20 +127,6 @@ class Client:
                 pass
         except (EngineRefused, EngineDown) as error:
             log.info("vLLM had no adapter %s to unload: %s", version, error)
-
-    async def check_logprobs(
-        self, prompt_ids: Sequence[int], *, base: str, end_ids: Sequence[int]
-    ) -> None:
-        """Raise ConfigError unless sampled log-probs are the plain model's at any temperature."""
-        body = completion_body(prompt_ids, _TRIAL, model=base, end_ids=end_ids)
-        sampled = await self.sampled(body)
-        plain = await self.scores(prompt_ids, sampled.ids, model=base)
-        off = mean_gap(sampled.logprobs, plain)
-        if off > _ROUNDING:
-            raise ConfigError(
-                f"the log-probs of vLLM at {self._wire.root} are {off:.2f} nats off the plain "
-                "model's; start it with --logprobs-mode raw_logprobs"
-            )
 
     async def aclose(self) -> None:
         """Close the connections."""

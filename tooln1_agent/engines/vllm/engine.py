@@ -24,6 +24,7 @@ from tooln1_agent.engines.base import EngineInfo, ModelRequest
 from tooln1_agent.engines.local.model import base_name, declared_limit
 from tooln1_agent.engines.text_stream import TextStream
 from tooln1_agent.engines.vllm.api import Sampled, completion_body
+from tooln1_agent.engines.vllm.checks import check_adapter, check_server
 from tooln1_agent.engines.vllm.client import Client
 from tooln1_agent.engines.wire import Wire, events
 from tooln1_agent.errors import (
@@ -34,8 +35,6 @@ from tooln1_agent.errors import (
     EngineRefused,
 )
 from tooln1_agent.messages import Completion, Sampling, Usage
-from tooln1_agent.probe import read_probe
-from tooln1_agent.prompt import Segment
 
 log = logging.getLogger("tooln1_agent.engines.vllm")
 
@@ -86,7 +85,7 @@ class VllmEngine:
         Raises:
             ModelNotFound: the directory holds no model.
         """
-        path = Path(model_dir)
+        path = self._directory = Path(model_dir)
         self._codec = Codec.load(path)
         declared = declared_limit(path, self._codec)
         self._limit = min(context_limit or declared, declared)
@@ -109,18 +108,12 @@ class VllmEngine:
 
         Raises:
             EngineDown: it cannot be reached, or does not start; says why.
-            ConfigError: it is no vLLM, or its log-probs are not those of the plain model.
+            ConfigError: it is no vLLM, serves another model than that of the directory, or its
+                log-probs are not those of the plain model.
         """
         async with self._starting:
-            if self._base:
-                return
-            await self._server.start()
-            served = await self._client.served()
-            trial = self._codec.encode([Segment("Log-probs of the plain model.", False)])
-            await self._client.check_logprobs(trial, base=served.name, end_ids=self._codec.end_ids)
-            self._limit = min(self._limit, served.context_limit)
-            self._info = replace(self._info, context_limit=self._limit)
-            self._base = served.name
+            if not self._base:
+                await self._meet()
 
     async def check(self) -> None:
         """Start afresh with a server that was away; it is given the adapters that it has lost.
@@ -129,8 +122,8 @@ class VllmEngine:
             EngineDown, ConfigError: as `start` does.
             AdapterError: it does not take an adapter any more.
         """
-        self._base = ""
-        await self.start()
+        async with self._starting:
+            await self._meet()
         for version, place in tuple(self._adapters.items()):
             await self._client.load(version, place)
 
@@ -198,7 +191,7 @@ class VllmEngine:
         place = await asyncio.to_thread(_checked, version, path)
         await self._client.load(version, place)
         try:
-            await self._check_probe(version, place)
+            await check_adapter(self._client, version, place, base=self._base)
         except BaseException:
             await self._client.unload(version)
             raise
@@ -211,6 +204,15 @@ class VllmEngine:
     async def aclose(self) -> None:
         await self._client.aclose()
         await self._server.aclose()
+
+    async def _meet(self) -> None:
+        """Wait for the server, check what it serves and note what that is called."""
+        await self._server.start()
+        served = await self._client.served()
+        await check_server(self._client, self._directory, self._codec, base=served.name)
+        self._limit = min(self._limit, served.context_limit)
+        self._info = replace(self._info, context_limit=self._limit)
+        self._base = served.name
 
     def _body(
         self, prompt_ids: Sequence[int], sampling: Sampling, *, adapter: str | None
@@ -235,14 +237,6 @@ class VllmEngine:
                 await self._client.load(adapter, path)
                 response = await stack.enter_async_context(self._client.completion(body))
             yield response
-
-    async def _check_probe(self, version: str, place: Path) -> None:
-        """Raise AdapterError where vLLM computes something else than the trainer did."""
-        probe = await asyncio.to_thread(read_probe, place)
-        if probe is None:
-            return
-        served = await self._client.scores(probe.prompt_ids, probe.completion_ids, model=version)
-        probe.check(served)
 
     def _path_of(self, version: str) -> Path:
         path = self._adapters.get(version)
