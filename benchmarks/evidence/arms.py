@@ -1,0 +1,59 @@
+"""The arms: ways to learn from one deployment's traffic, the most telling first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.evidence.retrieval import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One way to learn; what it does not say is as in the arm "grpo"."""
+
+    name: str
+    what: str
+    trains: bool = True
+    flags: tuple[str, ...] = ()
+    """For `tooln1-agent retrain`."""
+    label_factor: float = 1.0
+    """Labels, as a multiple of the usual number; 0 leaves the deployment's rule alone to judge."""
+    wrong: float | None = None
+    """Share of the labels that is wrong; None leaves what people said."""
+    coin: bool = False
+    """Whether a coin pays for calls in training, and the labels only judge at the gate."""
+    retrieved: Place | None = None
+    """Where the nearest labelled requests stand in the prompt."""
+    as_long_as: str | None = None
+    """An arm before this one, which it trains as long as."""
+    is_control: bool = False
+    """Whether nothing true can be learned, so that the gate must not pass it."""
+
+
+_LONG = ("--steps", "300", "--time-limit", "15m")
+_EVERY = (
+    Arm("none", "no learning", trains=False),
+    Arm("grpo", "GRPO"),
+    Arm("sft", "SFT, short thought", flags=("--method", "sft", "--thoughts", "short")),
+    Arm("retrieval", "four corrections as past exchanges", trains=False, retrieved="exchanges"),
+    Arm("verifier", "GRPO, no labels, the rule as reward", label_factor=0.0),
+    Arm("lr-0", "control: learning rate 0", flags=("--learning-rate", "0"), is_control=True),
+    Arm("shuffled", "control: shuffled labels", flags=("--shuffle-labels",), is_control=True),
+    Arm("random", "control: random rewards", coin=True, is_control=True),
+    Arm("sft+grpo", "SFT, then GRPO; as long as GRPO", flags=("--method", "sft+grpo"),
+        as_long_as="grpo"),
+    Arm("sft-own", "SFT, the model's own thought", flags=("--method", "sft", "--thoughts", "own")),
+    Arm("labels-100", "GRPO, a third of the labels", label_factor=1 / 3),
+    Arm("labels-600", "GRPO, twice the labels", label_factor=2.0),
+    Arm("wrong-0", "GRPO, no wrong label", wrong=0.0),
+    Arm("wrong-5", "GRPO, 5 % wrong labels", wrong=0.05),
+    Arm("wrong-20", "GRPO, 20 % wrong labels", wrong=0.2),
+    Arm("retrieval-text", "four corrections in the instructions", trains=False,
+        retrieved="instructions"),
+    Arm("grpo-long", "GRPO to convergence", flags=_LONG),
+    Arm("sft-long", "SFT to convergence", flags=(*_LONG, "--method", "sft")),
+    Arm("sft+grpo-long", "SFT, then GRPO, to convergence", flags=(*_LONG, "--method", "sft+grpo")),
+)  # fmt: skip
+ARMS = {arm.name: arm for arm in _EVERY}
+FIRST = ("none", "grpo")
+"""What is run where no arms are named: the claim."""

@@ -1,0 +1,166 @@
+"""Runs one arm in one cell: a store of its own, `tooln1-agent retrain`, the questions, a file.
+
+A result is written whole, and one that is there is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence import coin
+from benchmarks.evidence.arms import Arm
+from benchmarks.evidence.cells import Cell
+from benchmarks.evidence.measuring import ask, figures, held_out, old_skills, spread_at_start
+from benchmarks.evidence.retrieval import with_examples
+from benchmarks.evidence.stores import Wrong, copy_store, first, judged_by, paid_by
+from examples.demo_config import fast_precision
+from examples.demo_processes import COMMAND, tail
+from tooln1_agent.adapters import Adapter, AdapterStore
+from tooln1_agent.durable import write_whole
+from tooln1_agent.examples import Example
+from tooln1_agent.gate_report import GateReport
+from tooln1_agent.replay.store import ReplayStore
+from trainer.metrics import read_metrics
+from trainer.run import known_runs
+
+NOTHING_LEARNED, DIVERGED = 3, 4
+"""Exit statuses of `tooln1-agent retrain` that are outcomes, not failures."""
+_NEIGHBOURS = 4
+
+Result = dict[str, Any]
+
+
+class ArmFailed(Exception):
+    """A command did not do what it must; the message says which, and shows the end of its log."""
+
+
+def result_path(cell: Cell, arm: str) -> Path:
+    """Return where the result of an arm lies."""
+    return cell.path / f"{arm}.json"
+
+
+def read_result(cell: Cell, arm: str) -> Result | None:
+    """Return the result of an arm, or None where it has not been run."""
+    path = result_path(cell, arm)
+    if not path.exists():
+        return None
+    result: Result = json.loads(path.read_bytes())
+    return result
+
+
+def run_arm(cell: Cell, arm: Arm) -> Result:
+    """Return the result of an arm in a cell, running it if need be.
+
+    Raises:
+        ArmFailed: a command failed.
+    """
+    if (known := read_result(cell, arm.name)) is not None:
+        return known
+    began = time.monotonic()
+    home = cell.path / arm.name
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    result: Result = {"deployment": cell.name, "seed": cell.seed, "arm": arm.name, "labels": 0}
+    adapter = None
+    if arm.trains or arm.retrieved:
+        result["labels"] = _prepare(cell, arm, home / "replay.db")
+    if arm.trains:
+        adapter, told = _train(cell, arm, home)
+        result |= told
+    result |= _measure(cell, arm, home / "replay.db", adapter)
+    result["wall_s"] = time.monotonic() - began
+    write_whole(result_path(cell, arm.name), json.dumps(result, indent=2))
+    return result
+
+
+def label_count(cell: Cell, arm: Arm) -> int:
+    """Return how many labels an arm learns from, if people gave as many."""
+    return round(arm.label_factor * cell.settings.labels)
+
+
+def _prepare(cell: Cell, arm: Arm, store: Path) -> int:
+    """Make the arm's store from the cell's traffic; return how many labels people gave in it."""
+    count = label_count(cell, arm)
+    change = first(count)
+    if arm.coin:
+        change = paid_by(coin.RULE, count=count)
+    elif arm.wrong is not None:
+        truth = {request.text: request for request in cell.requests(count)}
+        change = Wrong(count, arm.wrong, truth, cell.seed)
+    kept = copy_store(cell.traffic(count), store, change=change)
+    if not count:
+        judged_by(store, cell.rule)
+    return kept
+
+
+def _train(cell: Cell, arm: Arm, home: Path) -> tuple[Adapter | None, Result]:
+    out, log = home / "adapters", home / "retrain.log"
+    command = [COMMAND, "retrain", "--store", str(home / "replay.db"), "--out", str(out)]
+    with log.open("wb") as output:
+        done = subprocess.run(
+            [*command, *_flags(cell, arm)], stdout=output, stderr=output, check=False
+        )
+    if done.returncode not in (0, NOTHING_LEARNED, DIVERGED):
+        raise ArmFailed(f"{cell.path.name} {arm.name}: exit {done.returncode}\n{tail(log)}")
+    run = known_runs(out / "runs")[-1]
+    steps = read_metrics(run.path)
+    told: Result = {
+        "train_seconds": steps[-1].trained_s if steps else 0.0,
+        "steps": len(steps),
+        "stopped": run.manifest.stopped or tail(log, lines=1),
+        "gate": None,
+    }
+    made = AdapterStore(out).list() if done.returncode == 0 else ()
+    if not made:
+        return None, told
+    report = GateReport.model_validate_json((made[-1].path / "gate.json").read_bytes())
+    return made[-1], told | {"gate": report.outcome, "gate_reasons": list(report.reasons)}
+
+
+def _flags(cell: Cell, arm: Arm) -> list[str]:
+    """Return what `retrain` is told; the arm's own flags come last and win."""
+    settings = cell.settings
+    limit = settings.time_limit
+    if arm.as_long_as is not None:
+        other = read_result(cell, arm.as_long_as)
+        if other is None:
+            raise ArmFailed(f"{arm.name} trains as long as {arm.as_long_as}: run that before it")
+        limit = f"{max(1.0, other['train_seconds']):.0f}s"
+    flags = ["--model", settings.model, "--seed", str(cell.seed), "--steps", str(settings.steps)]
+    flags += ["--time-limit", limit, "--threads", str(cell.threads)]
+    flags += ["--precision", fast_precision(), *settings.retrain_flags]
+    if arm.coin:
+        flags += ["--agent", f"{coin.__name__}:{cell.name}"]
+    elif not arm.label_factor:
+        flags += ["--agent", cell.app]
+    return [*flags, *arm.flags]
+
+
+def _measure(cell: Cell, arm: Arm, store: Path, adapter: Adapter | None) -> Result:
+    settings = cell.settings
+    questions = held_out(cell.deployment, seed=cell.seed, count=settings.questions)
+    world = old_skills(seed=cell.seed, count=settings.old_skills)
+    asked = questions
+    if arm.retrieved is not None:
+        asked = with_examples(questions, _labelled(store), k=_NEIGHBOURS, place=arm.retrieved)
+    new, old = ask(settings.model, asked, world, adapter=adapter, threads=cell.threads)
+    found: Result = {"held_out": figures(questions, new), "old_skills": figures(world, old)}
+    if arm.name == "none":
+        found["start"] = spread_at_start(
+            settings.model,
+            cell.deployment,
+            seed=cell.seed,
+            groups=settings.groups,
+            threads=cell.threads,
+        )
+    return found
+
+
+def _labelled(store: Path) -> list[Example]:
+    with ReplayStore(store, create=False) as opened:
+        return list(opened.examples().examples)

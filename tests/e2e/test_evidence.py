@@ -1,0 +1,170 @@
+"""What the learning benchmark rests on: stores with other labels, retrieval, and the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmarks.evidence import coin
+from benchmarks.evidence.arms import ARMS
+from benchmarks.evidence.retrieval import Nearest, with_examples
+from benchmarks.evidence.stores import Change, Wrong, copy_store, first, judged_by, paid_by
+from benchmarks.evidence.tables import cell_table, headline, markdown, summarise
+from examples.deployments import DEPLOYMENTS
+from tests.agent.records import after, answer, asked, calling, label, turn
+from tooln1_agent.cli.targets import load_agent
+from tooln1_agent.examples import Exact, Example, NoCall, Verify, split_of
+from tooln1_agent.replay.store import ReplayStore
+from tooln1_agent.reward import judge
+from trainer.seed.deployment import Request
+
+MARINA = DEPLOYMENTS["marina"].deployment
+REQUESTS = MARINA.requests(1, 40)
+TRUTH = {request.text: request for request in REQUESTS}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Forty requests; the right reply to each was accepted, and each eighth label is wrong."""
+    path = tmp_path / "replay.db"
+    with ReplayStore(path) as opened:
+        for number, request in enumerate(REQUESTS):
+            meant = REQUESTS[number - 1] if number % 8 == 0 else request
+            served = turn(calling(*meant.gold)) if meant.gold else answer()
+            made = asked(MARINA.messages(request), served, tools=MARINA.tools)
+            opened.begin(made)
+            opened.add_label(label(made, created_at=after(number)))
+    return path
+
+
+def examples(path: Path) -> Sequence[Example]:
+    with ReplayStore(path, create=False) as opened:
+        return opened.examples().examples
+
+
+def is_right(example: Example, request: Request) -> bool:
+    match example.target:
+        case Exact(alternatives=((*calls,),)):
+            return judge(calls, tools=example.tools, target=request.target).value == 1.0
+        case other:
+            return other == request.target
+
+
+def changed(store: Path, change: Change) -> list[Example]:
+    """Return the examples of a copy in which the labels are changed, in the order of asking."""
+    to = store.parent / "copy" / "replay.db"
+    copy_store(store, to, change=change)
+    with ReplayStore(store, create=False) as old, ReplayStore(to, create=False) as new:
+        assert list(old.interactions()) == list(new.interactions())
+    return sorted(examples(to), key=lambda example: example.created_at)
+
+
+def test_a_copy_has_the_labels_that_came_in_first_and_every_interaction(store: Path) -> None:
+    assert len(changed(store, first(12))) == 12
+    assert len(examples(store)) == 40
+
+
+@pytest.mark.parametrize(("share", "wrong"), [(0.0, 0), (0.05, 2), (0.2, 8)])
+def test_just_the_wanted_share_of_the_labels_is_wrong(
+    store: Path, share: float, wrong: int
+) -> None:
+    found = changed(store, Wrong(40, share, TRUTH, seed=3))
+    pairs = [(example, TRUTH[example.messages[-1].content]) for example in found]
+    assert len(pairs) == 40
+    assert sum(not is_right(example, request) for example, request in pairs) == wrong
+
+
+def test_where_a_coin_pays_the_labels_judge_at_the_gate_alone(store: Path) -> None:
+    found = changed(store, paid_by(coin.RULE, count=40))
+    for example in found:
+        assert isinstance(example.target, Verify) == (split_of(example.messages) == "train")
+    assert {example.split for example in found} == {"train", "holdout"}
+
+
+def test_without_labels_the_rule_of_the_deployment_judges_every_request(store: Path) -> None:
+    to = store.parent / "copy" / "replay.db"
+    assert copy_store(store, to, change=first(0)) == 0
+    assert judged_by(to, "entered_as_asked") == 40
+    with ReplayStore(to, create=False) as opened:
+        known = load_agent(DEPLOYMENTS["marina"].app).rules
+        assert len(opened.examples().judgeable(known).examples) == 40
+
+
+def test_every_deployment_has_an_agent_whose_rule_is_a_coin() -> None:
+    for name, place in DEPLOYMENTS.items():
+        agent = load_agent(f"{coin.__name__}:{name}")
+        assert agent.registry.specs == place.deployment.tools
+        assert coin.RULE in agent.rules
+    throws = [coin.coin(None) for _ in range(400)]  # type: ignore[arg-type]
+    assert 150 < sum(throws) < 250
+
+
+def test_the_nearest_texts_share_the_rarest_words() -> None:
+    nearest = Nearest(["hail a courier", "hail a cab for Ada", "a lovely day", "courier with Ada"])
+    assert nearest("courier, Ada!", 2) == [3, 0]
+    assert nearest("zebra", 1) == [0]
+
+
+@pytest.mark.parametrize("place", ["exchanges", "instructions"])
+def test_corrections_are_shown_before_the_request_and_the_nearest_last(
+    store: Path, place: str
+) -> None:
+    known = [e.model_copy(update={"split": "holdout"}) for e in examples(store)]
+    (shown,) = with_examples(known[:1], known, k=2, place=place)  # type: ignore[arg-type]
+    assert shown.messages[-1] == known[0].messages[-1]
+    assert shown.messages[0].content.startswith(MARINA.instructions)
+    assert shown.target == known[0].target
+    said = [message.content for message in shown.messages]
+    text = said[-1]
+    if place == "exchanges":
+        users = [m.content for m in shown.messages if m.role == "user"]
+        assert len(users) == 3
+        assert users[1] == text  # it is among the known ones here, and nearest to itself
+    else:
+        assert len(said) == 2
+        assert said[0].count("Request: ") == 2
+        assert said[0].rindex("Request: ") < said[0].rindex(text)
+
+
+def result(arm: str, seed: int, right: float, **changes: object) -> dict[str, object]:
+    shares = {"call": right, "no_call": 90.0, "well_formed": 99.0, "tools": 80.0, "calls": right}
+    figures = {"right": right, **shares}
+    found = {"deployment": "marina", "seed": seed, "arm": arm, "labels": 300, "held_out": figures}
+    return found | {"old_skills": figures | {"right": 60.0}} | changes
+
+
+def test_gains_are_taken_within_a_cell_and_cells_without_a_start_are_left_out() -> None:
+    found = [
+        result("none", 1, 20.0, start={"with_spread": 60.0}),
+        result("none", 2, 40.0, start={"with_spread": 80.0}),
+        result("grpo", 1, 80.0, gate="pass", train_seconds=200.0),
+        result("grpo", 2, 90.0, gate=None, train_seconds=100.0),
+        result("grpo", 3, 0.0, gate="pass"),
+    ]
+    rows = summarise(found)
+    told = headline(rows)
+    assert (told["before_mean"], told["after_mean"]) == (30.0, 85.0)
+    assert told["gain_points_mean"] == 55.0
+    assert told["gain_points_sd"] == pytest.approx(7.07, abs=0.01)
+    assert (told["groups_with_spread_at_start"], told["train_seconds"]) == (70.0, 150.0)
+    assert (told["old_skills_points"], told["no_call_points"], told["labels_used"]) == (0, 0, 300)
+    assert rows["grpo"]["gate"] == {"pass": 1, "no adapter": 1}
+    assert "| 30.0 → 85.0 | +55.0 (7.1) |" in markdown(rows)
+    assert "| `grpo` | 80.0 | 90.0 | 0.0 |" in cell_table(found)
+
+
+def test_what_an_arm_is_compared_with_comes_before_it() -> None:
+    order = list(ARMS)
+    assert order[0] == "none"
+    for arm in ARMS.values():
+        if arm.as_long_as is not None:
+            assert order.index(arm.as_long_as) < order.index(arm.name)
+
+
+def test_a_request_that_wants_no_call_is_mislabelled_with_one(store: Path) -> None:
+    found = changed(store, Wrong(40, 1.0, TRUTH, seed=1))
+    silent = [e for e in found if not TRUTH[e.messages[-1].content].gold]
+    assert silent
+    assert not any(isinstance(example.target, NoCall) for example in silent)
