@@ -15,11 +15,11 @@ import httpx
 from openai import APIError, AsyncOpenAI
 from openai.types.chat import ChatCompletionMessage
 
-from examples.home_office.users import Request
 from tool_registry import Tool, ToolCall
 from tool_registry.execute import execute
 from tool_registry.registry import Registry
 from tooln1_agent.reward import judge
+from trainer.seed.deployment import Request
 
 Mode = Literal["agent", "client"]
 MAX_ROUNDS = 3

@@ -12,9 +12,9 @@ from examples.demo_config import DemoConfig
 from examples.demo_people import Mood, People, Served
 from examples.demo_processes import DemoError
 from examples.demo_scores import Verdict
-from examples.home_office.users import Request
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.reward import score
+from trainer.seed.deployment import Request
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
