@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
+LITELLM_VENV := .venv-litellm
+LITELLM_STAMP := $(LITELLM_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast test-vllm check format bench clean
@@ -57,10 +59,15 @@ format: $(STAMP) ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## run every benchmark; each prints one JSON object last
+bench: $(STAMP) $(VLLM_STAMP) $(LITELLM_STAMP) ## run every benchmark; each prints one JSON object last
 	@set -e; for script in benchmarks/*.py; do \
 		test -e "$$script" || { echo "no benchmarks yet"; break; }; \
 		echo "== $$script"; $(BIN)/python "$$script" --json; done
 
+$(LITELLM_STAMP): constraints-litellm.txt
+	test -x $(LITELLM_VENV)/bin/python || $(PYTHON) -m venv $(LITELLM_VENV)
+	$(LITELLM_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) --no-deps -r constraints-litellm.txt
+	touch $(LITELLM_STAMP)
+
 clean: ## remove what the targets made, .venv included
-	rm -rf $(VENV) $(VLLM_VENV) demo-out dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VLLM_VENV) $(LITELLM_VENV) demo-out dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,15 +1,13 @@
 """What `tooln1-agent serve` costs before vLLM, beside LiteLLM's proxy before the same vLLM.
 
-python benchmarks/serve_overhead.py [--vllm-python PATH] [--litellm PATH] [--json]
+python benchmarks/serve_overhead.py [--quick] [--no-pin] [--json]
 
---vllm-python is an interpreter that has vLLM (`make .venv-vllm/.installed` makes one for CPUs);
---litellm is the `litellm` command of an environment of its own, by default .venv-litellm
-(`pip install 'litellm[proxy]'`).
-Both proxies stand before one vLLM with the seed model and are asked the same, in turn. Ours parses
-replies and logs every turn to SQLite; LiteLLM runs with its defaults, which log nothing. Figures of
-processor time are those of the proxy's processes alone. The latency added is that of the median
-request of one token, through the proxy less directly to vLLM, asked in the proxy's way. For the
-throughput of 32 clients, vLLM has a core to itself; proxy and clients share another.
+Both proxies stand before one vLLM with the seed model and are asked the same, in turn, and so is
+vLLM directly, in the way of each proxy (benchmarks/peers/serving.py). Processor time is that of the
+proxy's processes alone. The latency added is that of the median request of one token by a lone
+client, through the proxy less directly. With two cores or more, vLLM has one half of them to itself
+and proxies and clients share the other. `make .venv-vllm/.installed .venv-litellm/.installed` makes
+the environments of both peers; --vllm-python and --litellm name others.
 """
 
 from __future__ import annotations
@@ -18,68 +16,62 @@ import argparse
 import asyncio
 import json
 import os
-import re
-import secrets
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import psutil
 
-from tool_registry import ToolSpec
-from tooln1_agent.codec import Codec
-from tooln1_agent.engines.chat_format import chat_messages
-from tooln1_agent.engines.local.model import base_name
-from tooln1_agent.engines.resolve import SEED_DIR
-from tooln1_agent.engines.vllm.api import completion_body
-from tooln1_agent.engines.vllm.launch import child
-from tooln1_agent.engines.vllm.process import VllmProcess
-from tooln1_agent.messages import Message, Sampling
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, it sees its own folder alone
 
-ASKED = (Message(role="user", content="Turn the light in the kitchen on please."),)
-PARAMETERS = {
-    "type": "object",
-    "properties": {"room": {"type": "string"}, "on": {"type": "boolean"}},
-    "required": ["room", "on"],
-}
-LIGHT = ToolSpec(name="set_light", description="Switch a light.", parameters=PARAMETERS)
-TOOL = {
-    "type": "function",
-    "function": LIGHT.model_dump(include={"name", "description", "parameters"}),
-}
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
+from benchmarks.peers.serving import (
+    Way,
+    in_chat,
+    in_ids,
+    litellm_proxy,
+    our_proxy,
+    running_vllm,
 )
-AGENT = "from tooln1_agent import Agent\nagent = Agent('seed', name='seed')\n"
-ROUNDS, REQUESTS, STREAMS, CLIENTS = 3, 60, 20, 32
+
 MOST_TOKENS = 64
+_AT_MOST_ADDED_MS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """One way to ask the model."""
+class Work:
+    """How much is asked."""
 
-    url: str
-    key: str
-    body: Callable[[int], dict[str, Any]]
-    """The body of a request, given the most tokens of its reply."""
-    process: psutil.Process | None = None
-    """The proxy on the way."""
+    rounds: int = 5
+    requests: int = 60
+    """Of one token, one after another."""
+    streams: int = 20
+    """Of up to 64 tokens, one after another."""
+    clients: int = 32
+    """At once, each with four such streams."""
+
+
+QUICK = Work(rounds=1, requests=8, streams=3, clients=4)
+
+
+class Pair(NamedTuple):
+    """A proxy, and vLLM asked directly in that proxy's way."""
+
+    through: Way
+    past: Way
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="only try out whether it runs")
+    parser.add_argument("--no-pin", action="store_true", help="let all share all cores")
     parser.add_argument("--vllm-python", type=Path, default=Path(".venv-vllm/bin/python"))
     parser.add_argument("--litellm", type=Path, default=Path(".venv-litellm/bin/litellm"))
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
@@ -87,171 +79,101 @@ def main() -> None:
     for needed in (options.vllm_python, options.litellm):
         if not needed.exists():
             parser.error(f"there is no {needed}; the head of this file says how to get both peers")
+    work = QUICK if options.quick else Work()
     with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
-        home = Path(made)
-        vllm = stack.enter_context(running_vllm(home, options.vllm_python.absolute()))
+        home, (for_vllm, for_others) = Path(made), split_cores(pin=not options.no_pin)
+        with on_cores(for_vllm):
+            vllm = stack.enter_context(running_vllm(home, options.vllm_python.absolute()))
+        stack.enter_context(on_cores(for_others))
         ours = stack.enter_context(our_proxy(home, vllm))
         theirs = stack.enter_context(litellm_proxy(home, vllm, options.litellm.absolute()))
-        pairs = {
-            "ours": (ours, direct(vllm, ours_direct())),
-            "litellm": (theirs, chat_direct(vllm)),
+        pairs = {"ours": Pair(ours, in_ids(vllm)), "litellm": Pair(theirs, in_chat(vllm))}
+        assert vllm.pid is not None
+        figures: dict[str, Any] = {
+            "work": {name: getattr(work, name) for name in Work.__slots__},
+            "vllm_is_alone_on_its_cores": for_vllm.isdisjoint(for_others),
+            "cores": {"vllm": psutil.Process(vllm.pid).cpu_affinity(), "others": list(for_others)},
+            **measure(pairs, work),
         }
-        figures: dict[str, Any] = {"rounds": ROUNDS, **measure(pairs)}
-        figures["clients"] = throughput(pairs, vllm)
     if not options.json:
-        sys.stdout.write("processor time per request and per streamed token, latency added\n")
-    sys.stdout.write(json.dumps(figures) + "\n")
+        sys.stdout.write(f"{_told(figures)}\n")
+    sys.stdout.write(json.dumps(figures | {"holds": holds(figures)}) + "\n")
+
+
+def split_cores(*, pin: bool) -> tuple[set[int], set[int]]:
+    """Return the cores of vLLM and those of proxies and clients; all for both with a lone core."""
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    return (set(cores[:half]), set(cores[half:])) if pin and half else (set(cores), set(cores))
 
 
 @contextmanager
-def running_vllm(home: Path, python: Path) -> Iterator[VllmProcess]:
-    (home / "chatml.jinja").write_text(TEMPLATE)
-    template = f"--chat-template {home / 'chatml.jinja'}"
-    process = child(SEED_DIR, python=python, arguments=[template], log_file=home / "vllm.log")
-    asyncio.run(process.start())
+def on_cores(cores: set[int]) -> Iterator[None]:
+    """Stay on these cores, with every process that is started meanwhile."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
     try:
-        yield process
+        yield
     finally:
-        asyncio.run(process.aclose())
+        os.sched_setaffinity(0, before)
 
 
-def ours_direct() -> Callable[[int], dict[str, Any]]:
-    """Return the bodies that our server sends to vLLM."""
-    codec = Codec.load(SEED_DIR)
-    ids = codec.prompt_ids(ASKED, (LIGHT,))
-
-    def body(tokens: int) -> dict[str, Any]:
-        sampling = Sampling(max_tokens=tokens)
-        return completion_body(ids, sampling, model=base(), end_ids=codec.end_ids)
-
-    return body
-
-
-def base() -> str:
-    return base_name(SEED_DIR)
-
-
-def direct(vllm: VllmProcess, body: Callable[[int], dict[str, Any]]) -> Way:
-    return Way(f"{vllm.root}/v1/completions", vllm.api_key, body)
-
-
-def chat_direct(vllm: VllmProcess) -> Way:
-    return Way(f"{vllm.root}/v1/chat/completions", vllm.api_key, lambda n: chat_body(base(), n))
-
-
-def chat_body(model: str, tokens: int) -> dict[str, Any]:
-    """Return a request whose prompt is the one that we render, tools in the system text."""
-    messages = chat_messages(ASKED, (LIGHT,))
-    return {"model": model, "messages": messages, "max_tokens": tokens, **_STREAMED}
-
-
-_STREAMED = {"temperature": 0.0, "stream": True, "stream_options": {"include_usage": True}}
-
-
-@contextmanager
-def our_proxy(home: Path, vllm: VllmProcess) -> Iterator[Way]:
-    (home / "app.py").write_text(AGENT)
-    command = [sys.executable, "-m", "tooln1_agent.cli", "serve", "app.py:agent", "--port", "0"]
-    flags = ["--engine", f"{vllm.root}/v1", "--store", "log.db", "--log-level", "warning"]
-    environment = os.environ | {"TOOLN1_ENGINE_API_KEY": vllm.api_key}
-    with process([*command, *flags], home, environment, stdout=subprocess.PIPE) as running:
-        assert running.stdout is not None
-        found = re.search(r"http://\S+", running.stdout.readline())
-        if found is None:
-            raise SystemExit("our server did not start")
-        asked = [{"role": "user", "content": ASKED[0].content}]
-
-        def body(tokens: int) -> dict[str, Any]:
-            more = {"tools": [TOOL], "max_tokens": tokens}
-            return {"model": "seed", "messages": asked, **more, **_STREAMED}
-
-        yield Way(f"{found[0]}/chat/completions", "none", body, psutil.Process(running.pid))
-
-
-@contextmanager
-def litellm_proxy(home: Path, vllm: VllmProcess, command: Path) -> Iterator[Way]:
-    settings = {
-        "model": f"hosted_vllm/{base()}",
-        "api_base": f"{vllm.root}/v1",
-        "api_key": vllm.api_key,
-    }
-    config = {"model_list": [{"model_name": "seed", "litellm_params": settings}]}
-    (home / "litellm.yaml").write_text(json.dumps(config))  # JSON is YAML
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    flags = ["--config", "litellm.yaml", "--host", "127.0.0.1", "--port", str(port)]
-    key = "sk-" + secrets.token_hex(32)
-    environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
-    environment |= {"LITELLM_MASTER_KEY": key}
-    out = (home / "litellm.log").open("w")
-    with out, process([str(command), *flags], home, environment, stdout=out) as running:
-        root = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            if running.poll() is not None:
-                raise SystemExit((home / "litellm.log").read_text()[-2000:])
-            try:
-                httpx.get(f"{root}/health/liveliness", timeout=1).raise_for_status()
-                break
-            except httpx.HTTPError:
-                time.sleep(0.2)
-        yield Way(
-            f"{root}/v1/chat/completions",
-            key,
-            lambda tokens: chat_body("seed", tokens),
-            psutil.Process(running.pid),
-        )
-
-
-@contextmanager
-def process(
-    command: list[str], home: Path, environment: dict[str, str], *, stdout: Any
-) -> Iterator[subprocess.Popen[str]]:
-    running = subprocess.Popen(
-        command, cwd=home, env=environment, stdout=stdout, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        yield running
-    finally:
-        running.terminate()
-        running.wait(60)
-
-
-def measure(pairs: dict[str, tuple[Way, Way]]) -> dict[str, Any]:
-    """Ask both proxies in turn, and vLLM directly as each of them asks."""
-    gathered: dict[str, list[dict[str, float]]] = {name: [] for name in pairs}
+def measure(pairs: dict[str, Pair], work: Work) -> dict[str, Any]:
+    """Ask both proxies in turn, and vLLM directly as each of them asks; return medians."""
     for way in (way for pair in pairs.values() for way in pair):
         asyncio.run(ask_in_turn(way, 5, tokens=MOST_TOKENS))  # warm up
-    for _ in range(ROUNDS):
-        for name, (through, past) in pairs.items():
-            gathered[name].append(one_round(through, past))
+    gathered: dict[str, list[dict[str, float]]] = {name: [] for name in pairs}
+    for _ in range(work.rounds):
+        for name, pair in pairs.items():
+            gathered[name].append(one_client(pair, work) | many_clients(pair, work))
     return {
         name: {key: round(statistics.median(r[key] for r in rounds), 3) for key in rounds[0]}
         for name, rounds in gathered.items()
     }
 
 
-def one_round(through: Way, past: Way) -> dict[str, float]:
-    before = cpu_ms(through)
-    short = asyncio.run(ask_in_turn(through, REQUESTS, tokens=1))
-    per_request = (cpu_ms(through) - before) / REQUESTS
-    plain = asyncio.run(ask_in_turn(past, REQUESTS, tokens=1))
-    before = cpu_ms(through)
-    long = asyncio.run(ask_in_turn(through, STREAMS, tokens=MOST_TOKENS))
-    tokens = sum(answer.tokens for answer in long) / STREAMS
-    per_stream = (cpu_ms(through) - before) / STREAMS
+def one_client(pair: Pair, work: Work) -> dict[str, float]:
+    """Return what requests and streams of a lone client take."""
+    before = cpu_ms(pair.through)
+    short = asyncio.run(ask_in_turn(pair.through, work.requests, tokens=1))
+    per_request = (cpu_ms(pair.through) - before) / work.requests
+    direct = asyncio.run(ask_in_turn(pair.past, work.requests, tokens=1))
+    before = cpu_ms(pair.through)
+    long = asyncio.run(ask_in_turn(pair.through, work.streams, tokens=MOST_TOKENS))
+    per_stream = (cpu_ms(pair.through) - before) / work.streams
+    tokens = sum(answer.tokens for answer in long) / work.streams
     return {
         "cpu_ms_per_request": per_request,
-        "cpu_ms_per_token": (per_stream - per_request) / (tokens - 1),
+        "cpu_ms_per_further_token": (per_stream - per_request) / (tokens - 1),
         "tokens_per_stream": tokens,
         "p50_ms": middle_ms(short),
-        "p50_direct_ms": middle_ms(plain),
-        "added_p50_ms": middle_ms(short) - middle_ms(plain),
+        "p50_direct_ms": middle_ms(direct),
+        "added_p50_ms": middle_ms(short) - middle_ms(direct),
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+def many_clients(pair: Pair, work: Work) -> dict[str, float]:
+    """Return the tokens a second that many clients get."""
+    through = asyncio.run(ask_at_once(pair.through, work.clients))
+    direct = asyncio.run(ask_at_once(pair.past, work.clients))
+    return {
+        "tokens_per_s": through,
+        "direct_tokens_per_s": direct,
+        "share_of_direct": through / direct,
+    }
+
+
+def holds(figures: dict[str, Any]) -> dict[str, bool]:
+    """Say which of the aims are met."""
+    ours, theirs = figures["ours"], figures["litellm"]
+    costs = ("cpu_ms_per_request", "cpu_ms_per_further_token")
+    return {
+        **{f"{cost}_at_most_theirs": ours[cost] <= theirs[cost] for cost in costs},
+        "added_p50_at_most_5_ms": ours["added_p50_ms"] <= _AT_MOST_ADDED_MS,
+    }
+
+
+class Answer(NamedTuple):
     """What one request took and brought."""
 
     seconds: float
@@ -274,12 +196,23 @@ async def ask_in_turn(way: Way, count: int, *, tokens: int) -> list[Answer]:
         return [await ask(client, way, tokens) for _ in range(count)]
 
 
+async def ask_at_once(way: Way, clients: int) -> float:
+    """Return the tokens a second of clients that each read four streams in turn."""
+
+    async def one(client: httpx.AsyncClient) -> int:
+        return sum([(await ask(client, way, MOST_TOKENS)).tokens for _ in range(4)])
+
+    async with httpx.AsyncClient(timeout=300, limits=httpx.Limits(max_connections=None)) as client:
+        began = time.perf_counter()
+        tokens = sum(await asyncio.gather(*(one(client) for _ in range(clients))))
+        return tokens / (time.perf_counter() - began)
+
+
 async def ask(client: httpx.AsyncClient, way: Way, tokens: int) -> Answer:
     """Stream one reply to its end; count the tokens that the server says it had."""
     began, used = time.perf_counter(), 0
-    body = way.body(tokens) | {"stream_options": {"include_usage": True}}
     headers = {"Authorization": f"Bearer {way.key}"}
-    async with client.stream("POST", way.url, json=body, headers=headers) as response:
+    async with client.stream("POST", way.url, json=way.body(tokens), headers=headers) as response:
         if response.status_code != 200:
             raise SystemExit(f"{way.url}: {response.status_code} {await response.aread()!r}")
         async for line in response.aiter_lines():
@@ -288,37 +221,18 @@ async def ask(client: httpx.AsyncClient, way: Way, tokens: int) -> Answer:
     return Answer(time.perf_counter() - began, used)
 
 
-def throughput(pairs: dict[str, tuple[Way, Way]], vllm: VllmProcess) -> dict[str, Any]:
-    """Return tokens a second of many clients, vLLM on a core of its own."""
-    if (os.cpu_count() or 1) < 2:
-        return {"left out": "one core"}
-    assert vllm.pid is not None
-    engine = psutil.Process(vllm.pid)
-    for each in (engine, *engine.children(recursive=True)):
-        os.sched_setaffinity(each.pid, {0})
-    os.sched_setaffinity(0, {1})
-    found: dict[str, Any] = {"count": CLIENTS}
-    for name, (through, past) in pairs.items():
-        assert through.process is not None
-        for each in (through.process, *through.process.children(recursive=True)):
-            os.sched_setaffinity(each.pid, {1})
-        found[f"{name}_tokens_per_s"] = round(asyncio.run(many(through)), 1)
-        found[f"{name}_direct_tokens_per_s"] = round(asyncio.run(many(past)), 1)
-    return found
-
-
-async def many(way: Way) -> float:
-    async with httpx.AsyncClient(timeout=300, limits=httpx.Limits(max_connections=None)) as client:
-        began = time.perf_counter()
-        asking = (ask(client, way, MOST_TOKENS) for _ in range(4 * CLIENTS))
-        gate = asyncio.Semaphore(CLIENTS)
-
-        async def one(request: Any) -> Answer:
-            async with gate:
-                return await request
-
-        answers = await asyncio.gather(*(one(request) for request in asking))
-        return sum(answer.tokens for answer in answers) / (time.perf_counter() - began)
+def _told(figures: dict[str, Any]) -> str:
+    """Put the main figures into a few lines."""
+    where = "alone on its cores" if figures["vllm_is_alone_on_its_cores"] else "on shared cores"
+    lines = [f"vLLM runs {where}: {figures['cores']}"]
+    for name in ("ours", "litellm"):
+        of = figures[name]
+        lines.append(
+            f"{name}: {of['cpu_ms_per_request']} ms of processor a request and "
+            f"{of['cpu_ms_per_further_token']} a further token; {of['added_p50_ms']} ms added at "
+            f"p50; {of['tokens_per_s']} tokens/s, {100 * of['share_of_direct']:.0f} % of direct"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
