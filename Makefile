@@ -16,9 +16,11 @@ VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 LITELLM_VENV := .venv-litellm
 LITELLM_STAMP := $(LITELLM_VENV)/.installed
+VERL_VENV := .venv-verl
+VERL_STAMP := $(VERL_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-vllm check format bench clean
+.PHONY: help install demo test test-fast test-vllm test-verl check format bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -49,6 +51,14 @@ $(VLLM_STAMP): constraints-vllm.txt requirements-vllm.txt
 		-r requirements-vllm.txt
 	touch $(VLLM_STAMP)
 
+test-verl: $(STAMP) $(VERL_STAMP) ## tests with verl's own classes, in .venv-verl (1.7 GB)
+	$(BIN)/python -m pytest -m verl --verl-python=$(VERL_VENV)/bin/python $(ARGS)
+
+$(VERL_STAMP): constraints-verl.txt
+	test -x $(VERL_VENV)/bin/python || $(PYTHON) -m venv $(VERL_VENV)
+	$(VERL_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) --no-deps -r constraints-verl.txt
+	touch $(VERL_STAMP)
+
 check: $(STAMP) ## lint, format, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -70,4 +80,4 @@ $(LITELLM_STAMP): constraints-litellm.txt
 	touch $(LITELLM_STAMP)
 
 clean: ## remove what the targets made, .venv included
-	rm -rf $(VENV) $(VLLM_VENV) $(LITELLM_VENV) demo-out dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VLLM_VENV) $(LITELLM_VENV) $(VERL_VENV) demo-out dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,7 +1,8 @@
 """A skipped test is a hole: with `--strict-skips` only those that are listed may be skipped.
 
-Tests marked `vllm` need an environment that is made apart: without `--vllm-python` they are left
-out and counted as deselected, and `make test-vllm`, which `.ci/run` calls, runs them.
+Tests marked `vllm` or `verl` need an environment that is made apart: without `--vllm-python` or
+`--verl-python` they are left out and counted as deselected; `make test-vllm` and `make test-verl`,
+which `.ci/run` calls, run them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ settings.register_profile("project", deadline=None, suppress_health_check=[Healt
 settings.load_profile("project")
 
 _LIST = Path(__file__).with_name("allowed_skips.txt")
+_APART = {"vllm": "vLLM", "verl": "verl"}
+"""Marks of tests that need an interpreter of their own, and what it has to have."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,20 +28,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help=f"fail when a test is skipped that {_LIST.name} does not list with a reason",
     )
-    parser.addoption(
-        "--vllm-python",
-        type=Path,
-        help="interpreter of an environment with vLLM, for the tests marked vllm",
-    )
+    for mark, name in _APART.items():
+        parser.addoption(
+            f"--{mark}-python",
+            type=Path,
+            help=f"interpreter of an environment with {name}, for the tests marked {mark}",
+        )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--vllm-python") is not None:
-        return
-    left_out = [item for item in items if item.get_closest_marker("vllm")]
+    lacking = [mark for mark in _APART if config.getoption(f"--{mark}-python") is None]
+    left_out = [item for item in items if any(map(item.get_closest_marker, lacking))]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("vllm")]
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_configure(config: pytest.Config) -> None:

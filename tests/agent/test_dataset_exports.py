@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,11 +15,13 @@ import pytest
 from tests.agent.records import TOOLS, WEATHER, after, answer, asked, call, calling, label, turn
 from tool_registry import ToolResult
 from tooln1_agent.cli import main
+from tooln1_agent.codec import Codec
 from tooln1_agent.datasets import BenchmarkRow, read_rows
 from tooln1_agent.datasets.export_store import export_examples, export_interactions
 from tooln1_agent.datasets.exports import NO_CALL_TEXT
 from tooln1_agent.datasets.records import import_records, read_records
 from tooln1_agent.datasets.rewards import trl_reward, verl_reward
+from tooln1_agent.engines.resolve import SEED_DIR
 from tooln1_agent.errors import ConfigError, DataError
 from tooln1_agent.examples import AnyCall, Exact, NoCall, Possible, PossibleCall, split_of
 from tooln1_agent.messages import Completion, Message, Sampling, Usage
@@ -264,14 +266,19 @@ REPLIES = {
 REWARDS = {"calls": [1, 0, 1, 0, 1], "wrong": [0, 0, 0, 0, 1], "answer": [0, 1, 0, 0, 0]}
 
 
+def verl_rows(store: ReplayStore, path: Path) -> list[dict[str, Any]]:
+    """Export for the seed model, and return the rows by their question."""
+    report = export_examples(store, "verl", path, split=None, model=SEED_DIR)
+    assert (report.written, report.skipped) == (5, {"no_train": 1})
+    rows: list[dict[str, Any]] = pq.read_table(path / "train.parquet").to_pylist()
+    return sorted(rows, key=lambda row: row["prompt"][-1]["content"])
+
+
 @pytest.mark.parametrize("reply", REPLIES)
 def test_verl_rows_are_scored_by_our_reward(
     taught: ReplayStore, tmp_path: Path, reply: str
 ) -> None:
-    path = tmp_path / "verl.jsonl"
-    report = export_examples(taught, "verl", path, split=None)
-    rows = sorted(read_lines(path), key=lambda row: row["prompt"][-1]["content"])
-    assert (report.written, report.skipped) == (5, {"no_train": 1})
+    rows = verl_rows(taught, tmp_path / "verl")
     assert sorted(row["extra_info"]["index"] for row in rows) == [0, 1, 2, 3, 4]
     for row in rows:
         assert row.keys() == {"data_source", "prompt", "ability", "reward_model", "extra_info"}
@@ -288,6 +295,57 @@ def test_verl_rows_are_scored_by_our_reward(
         for row in rows
     ]
     assert rewards == REWARDS.get(reply, [0, 0, 0, 0, 0])
+
+
+def test_verl_pays_for_the_reply_as_it_was_sampled_and_not_if_it_was_cut(
+    taught: ReplayStore, tmp_path: Path
+) -> None:
+    first, *_ = verl_rows(taught, tmp_path / "verl")
+    truth, told = first["reward_model"]["ground_truth"], {"reply": REPLIES["calls"]}
+    assert verl_reward("", "without its tags", truth, told) == 1.0
+    assert verl_reward("", REPLIES["calls"], truth, {"truncated": True}) == 0.0
+
+
+def test_verl_gets_the_ids_that_are_served(taught: ReplayStore, tmp_path: Path) -> None:
+    rows = verl_rows(taught, tmp_path / "verl")
+    codec = Codec.load(SEED_DIR)
+    served = {
+        example.id: codec.prompt_ids(example.messages, example.tools)
+        for example in taught.examples().examples
+    }
+    assert {row["extra_info"]["example"]: row["extra_info"]["prompt_ids"] for row in rows} == served
+    script = (tmp_path / "verl" / "train.sh").read_text()
+    assert f"data.max_prompt_length={max(map(len, served.values()))}" in script
+    assert "data.train_batch_size=5" in script
+    assert str(SEED_DIR) in script
+
+
+def test_verl_gets_a_new_directory_whole_or_not_at_all(
+    store: ReplayStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "verl"
+    with pytest.raises(DataError, match="nothing to write"):
+        export_examples(store, "verl", path, model=SEED_DIR)
+    labelled(store, "Question 0", EXACT)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
+    with pytest.raises(ConfigError, match="needs the package 'pyarrow'"):
+        export_examples(store, "verl", path, split=None, model=SEED_DIR)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    export_examples(store, "verl", path, split=None, model=SEED_DIR)
+    written = {each.name: each.read_bytes() for each in path.iterdir()}
+    with pytest.raises(ConfigError, match="makes a new directory"):
+        export_examples(store, "verl", path, split=None, model=SEED_DIR)
+    assert {each.name: each.read_bytes() for each in path.iterdir()} == written
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("to", "model"), [("verl", None), ("trl", SEED_DIR)])
+def test_a_model_goes_with_verl_alone(
+    taught: ReplayStore, tmp_path: Path, to: Literal["verl", "trl"], model: Path | None
+) -> None:
+    with pytest.raises(ConfigError, match="--model"):
+        export_examples(taught, to, tmp_path / "x", model=model)
 
 
 @pytest.mark.parametrize("reply", REPLIES)
@@ -356,14 +414,6 @@ def test_where_nothing_can_be_written_is_said(taught: ReplayStore, tmp_path: Pat
         export_interactions(taught, "openai", tmp_path / "x.jsonl")
 
 
-def test_parquet_holds_what_the_json_lines_hold(taught: ReplayStore, tmp_path: Path) -> None:
-    written = export_examples(taught, "verl", tmp_path / "verl.parquet", split=None).written
-    export_examples(taught, "verl", tmp_path / "verl.jsonl", split=None)
-    rows = pq.read_table(tmp_path / "verl.parquet").to_pylist()
-    assert rows == read_lines(tmp_path / "verl.jsonl")
-    assert len(rows) == written == 5
-
-
 def test_interactions_and_examples_come_back_from_parquet(
     taught: ReplayStore, tmp_path: Path
 ) -> None:
@@ -386,9 +436,8 @@ def test_parquet_without_pyarrow_names_the_package(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
     path = tmp_path / "x.parquet"
-    for to in ("parquet", "verl"):
-        with pytest.raises(ConfigError, match="needs the package 'pyarrow'"):
-            export_examples(taught, to, path)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="needs the package 'pyarrow'"):
+        export_examples(taught, "parquet", path)
     with pytest.raises(ConfigError, match="needs the package 'pyarrow'"):
         export_interactions(taught, "parquet", path)
     assert list(tmp_path.iterdir()) == []
@@ -449,6 +498,7 @@ def test_an_import_says_what_it_took_and_what_it_skipped_and_why(run: Run) -> No
     "words",
     [
         ("export", "none.db", "--to", "trl", "--out", "x.jsonl"),
+        ("export", "none.db", "--to", "verl", "--out", "x", "--model", "none"),
         ("import", "--format", "toolace", "new.db", "chat.jsonl"),
         ("import", "--format", "tooln1", "--label-traffic", "new.db", "chat.jsonl"),
     ],

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tooln1_agent.datasets.export_store import export_examples, export_interactions
+from tooln1_agent.engines.resolve import model_dir
 from tooln1_agent.examples import Split
 from tooln1_agent.replay.store import ReplayStore
 
@@ -50,16 +51,16 @@ def export(
     to: Annotated[
         To,
         typer.Option(
-            help="openai: chats with tools. trl: prompts with targets. verl: its data format, as "
-            "parquet if the name of the file says so, else as JSON lines. parquet: a table. "
-            "jsonl: our own form."
+            help="openai: chats with tools. trl: prompts with targets. verl: a directory with "
+            "parquet, reward function, agent loop and launch script, for a model. parquet: a "
+            "table. jsonl: our own form."
         ),
     ],
     out: Annotated[
         Path,
         typer.Option(
             help="The file to write; it is replaced at once or not at all. "
-            "JSON lines are compressed if its name ends in .gz."
+            "JSON lines are compressed if its name ends in .gz. For verl, a new directory."
         ),
     ],
     what: Annotated[
@@ -75,6 +76,10 @@ def export(
             help="Which examples: the gate judges by those in holdout, so train on none of them."
         ),
     ] = Side.train,
+    model: Annotated[
+        str | None,
+        typer.Option(help="verl: the model to train, 'seed' or a directory; prompts are its ids."),
+    ] = None,
 ) -> None:
     """Export examples, or whole interactions with their labels.
 
@@ -85,7 +90,13 @@ def export(
         if chosen is What.interactions:
             report = export_interactions(opened, to.value, out)
         else:
-            report = export_examples(opened, to.value, out, split=_SPLITS[split])
+            report = export_examples(
+                opened,
+                to.value,
+                out,
+                split=_SPLITS[split],
+                model=None if model is None else model_dir(model),
+            )
     typer.echo(f"{chosen} written to {out}: {report.written:,}")
     if report.skipped:
         typer.echo(f"skipped: {sum(report.skipped.values()):,}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tooln1_agent.codec import Codec
 from tooln1_agent.datasets.exports import (
     example_columns,
     example_row,
@@ -17,6 +18,7 @@ from tooln1_agent.datasets.exports import (
     verl_row,
 )
 from tooln1_agent.datasets.records import record_line
+from tooln1_agent.datasets.verl_kit import write_kit
 from tooln1_agent.datasets.writing import write_lines, write_parquet
 from tooln1_agent.errors import ConfigError, DataError, RowRefused
 from tooln1_agent.examples import Example, NoCall, Split
@@ -54,22 +56,36 @@ def export_interactions(store: ReplayStore, to: Destination, out: Path) -> Expor
 
 
 def export_examples(
-    store: ReplayStore, to: Destination, out: Path, *, split: Split | None = "train"
+    store: ReplayStore,
+    to: Destination,
+    out: Path,
+    *,
+    split: Split | None = "train",
+    model: Path | None = None,
 ) -> ExportReport:
     """Write the examples of a store, which never come from interactions under `no_train`.
 
     Args:
+        out: the file to write; for verl, the directory to make.
         split: which side to write; None for both.
+        model: verl alone: the directory of the model to train.
 
     Raises:
-        ConfigError: the file cannot be written, or needs a package that is not installed.
+        ConfigError: the file cannot be written, needs a package that is not installed, or, for
+            verl, a model.
         DataError: there are no such examples; nothing is written.
+        ModelNotFound: the model has no tokenizer that prompts can be written with.
     """
+    if (to == "verl") != (model is not None):
+        raise ConfigError("a model directory (--model) goes with verl, and with nothing else")
     found = store.examples()
     skipped = Counter[str](found.skipped)
-    rows = _rows(store, found.examples, to, split=split, skipped=skipped)
+    codec = None if model is None else Codec.load(model)
+    rows = _rows(store, found.examples, to, split=split, codec=codec, skipped=skipped)
     try:
-        if to == "parquet" or (to == "verl" and out.suffix == ".parquet"):
+        if model is not None:
+            written = write_kit(out, list(rows), model=model)
+        elif to == "parquet":
             written = write_parquet(out, rows)
         else:
             written = write_lines(out, map(to_json, rows))
@@ -85,6 +101,7 @@ def _rows(
     to: Destination,
     *,
     split: Split | None,
+    codec: Codec | None,
     skipped: Counter[str],
 ) -> Iterator[dict[str, Any]]:
     index = 0
@@ -93,7 +110,7 @@ def _rows(
             skipped[f"in the split {example.split!r}"] += 1
             continue
         try:
-            row = _row(store, example, to, index=index)
+            row = _row(store, example, to, index=index, codec=codec)
         except RowRefused as error:
             skipped[error.reason] += 1
             continue
@@ -101,14 +118,17 @@ def _rows(
         yield row
 
 
-def _row(store: ReplayStore, example: Example, to: Destination, *, index: int) -> dict[str, Any]:
+def _row(
+    store: ReplayStore, example: Example, to: Destination, *, index: int, codec: Codec | None
+) -> dict[str, Any]:
     match to:
         case "openai":
             return openai_row(example, answer=_answer(store, example))
         case "trl":
             return trl_row(example)
         case "verl":
-            return verl_row(example, index=index)
+            assert codec is not None
+            return verl_row(example, index=index, codec=codec)
         case "parquet":
             return example_columns(example)
         case "jsonl":

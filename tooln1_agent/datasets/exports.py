@@ -1,7 +1,8 @@
 """Examples as rows for elsewhere: OpenAI's chat form, TRL, verl, and tables. Pure.
 
 TRL and verl get our own prompt, tools and all, as plain chat messages: the model is told the reply
-format that `tooln1_agent.datasets.rewards` scores, whatever its chat template knows of tools.
+format that `tooln1_agent.datasets.rewards` scores, whatever its chat template knows of tools. verl
+gets its ids, too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tool_registry.calls import ToolCall
+from tooln1_agent.codec import Codec
 from tooln1_agent.datasets.records import record_line
 from tooln1_agent.engines.chat_format import chat_messages
 from tooln1_agent.errors import RowRefused
@@ -69,8 +71,11 @@ def trl_row(example: Example) -> dict[str, Any]:
     }
 
 
-def verl_row(example: Example, *, index: int) -> dict[str, Any]:
+def verl_row(example: Example, *, index: int, codec: Codec) -> dict[str, Any]:
     """Return a row of verl's data format; the ground truth is JSON of target and tools.
+
+    Args:
+        codec: of the model to train; `prompt_ids` are those that it is served with.
 
     Raises:
         RowRefused: its reward takes more than the reply.
@@ -90,6 +95,8 @@ def verl_row(example: Example, *, index: int) -> dict[str, Any]:
             "split": example.split,
             "example": example.id,
             "label_source": example.source,
+            "prompt_ids": codec.prompt_ids(example.messages, example.tools),
+            "tokenizer": codec.hash,
         },
     }
 

@@ -22,10 +22,22 @@ def verl_reward(
     ground_truth: str,
     extra_info: dict[str, Any] | None = None,
 ) -> float:
-    """Return 0.0 or 1.0 for a reply; verl's `custom_reward_function.name=verl_reward`."""
+    """Return 0.0 or 1.0 for a reply; what verl calls `compute_score`.
+
+    Args:
+        solution_str: what verl decoded, without special tokens.
+        extra_info: of the row. `trainer.verl_loop` adds the `reply` as it was sampled, which counts
+            then, and whether it is `truncated`.
+    """
+    told = extra_info or {}
+    if told.get("truncated"):
+        return 0.0
     truth = json.loads(ground_truth)
-    tools = _TOOLS.validate_python(truth["tools"])
-    return score(solution_str, tools=tools, target=_TARGET.validate_python(truth["target"])).value
+    return score(
+        told.get("reply", solution_str),
+        tools=_TOOLS.validate_python(truth["tools"]),
+        target=_TARGET.validate_python(truth["target"]),
+    ).value
 
 
 def trl_reward(
