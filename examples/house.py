@@ -1,12 +1,16 @@
-"""What the example houses share: a diary that their tools write into, real or for a judge."""
+"""What the example houses share: an agent's settings, and a diary that its tools write into."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tool_registry import RunContext
+from tool_registry import RunContext, Tool
+from tooln1_agent import Agent
+from tooln1_agent.limits import Limits
+from tooln1_agent.messages import Sampling
+from tooln1_agent.rules import Rule
 
 
 @dataclass(slots=True)
@@ -25,3 +29,16 @@ class Diary:
 def scratch() -> Iterator[Diary]:
     """Open an empty diary, for calls that are run again only to be judged."""
     yield Diary()
+
+
+def house_agent(*, tools: Iterable[Tool], instructions: str, rule: Rule) -> Agent:
+    """Return the agent of a house; all houses are served alike, so that they can be compared."""
+    return Agent(
+        "seed",
+        tools=tools,
+        instructions=instructions,
+        limits=Limits(max_turns=3),
+        sampling=Sampling(max_tokens=128),  # its calls take 30 to 60
+        rules=[rule],
+        scratch=scratch,
+    )

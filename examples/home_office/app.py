@@ -5,17 +5,6 @@ from __future__ import annotations
 from examples.home_office.rules import entered_as_asked
 from examples.home_office.tools import TOOLS
 from examples.home_office.users import INSTRUCTIONS
-from examples.house import scratch
-from tooln1_agent import Agent
-from tooln1_agent.limits import Limits
-from tooln1_agent.messages import Sampling
+from examples.house import house_agent
 
-agent = Agent(
-    "seed",
-    tools=list(TOOLS),
-    instructions=INSTRUCTIONS,
-    limits=Limits(max_turns=3),
-    sampling=Sampling(max_tokens=128),  # its calls take 30 to 60
-    rules=[entered_as_asked],
-    scratch=scratch,
-)
+agent = house_agent(tools=TOOLS, instructions=INSTRUCTIONS, rule=entered_as_asked)

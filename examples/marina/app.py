@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from examples.house import scratch
+from examples.house import house_agent
 from examples.marina.rules import entered_as_asked
 from examples.marina.tools import TOOLS
 from examples.marina.users import INSTRUCTIONS
-from tooln1_agent import Agent
-from tooln1_agent.limits import Limits
-from tooln1_agent.messages import Sampling
 
-agent = Agent(
-    "seed",
-    tools=list(TOOLS),
-    instructions=INSTRUCTIONS,
-    limits=Limits(max_turns=3),
-    sampling=Sampling(max_tokens=128),  # its calls take 30 to 60
-    rules=[entered_as_asked],
-    scratch=scratch,
-)
+agent = house_agent(tools=TOOLS, instructions=INSTRUCTIONS, rule=entered_as_asked)
