@@ -122,6 +122,8 @@ class ServeConfig(BaseSettings):
     """Most labels that one key may give by feedback in a day (UTC)."""
     adapter_poll_s: float = Field(default=0.5, gt=0)
     """Seconds between two looks at which adapter is live."""
+    keep_alive_s: float = Field(default=15.0, gt=0)
+    """Seconds of silence after which a stream gets a comment, so that proxies keep it open."""
     grace_s: float = Field(default=30.0, ge=0)
     """Seconds that running requests get to finish when the server is told to stop."""
     log_level: LogLevel = "info"

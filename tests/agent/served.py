@@ -73,7 +73,7 @@ class Kit:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            until(lambda: server.started or not thread.is_alive())
+            until(lambda: server.started or not thread.is_alive(), seconds=180)
             yield url(listener)
         finally:
             server.should_exit = True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from tests.agent.served import CALL_WEATHER, CHAT, WEATHER_TOOL, Kit, body, kit, until
 from tooln1_agent.engines.base import EngineInfo, ModelRequest
 from tooln1_agent.engines.scripted import ScriptedEngine
+from tooln1_agent.errors import EngineDown
 from tooln1_agent.messages import Completion
 from tooln1_agent.renderers.tooln1 import TOOLN1
 
@@ -98,6 +101,63 @@ async def test_the_turn_is_recorded_before_the_stream_ends() -> None:
     told = '"finish_reason":"tool_calls"', "DONE"
     closing = [turns for text, turns in turns_when_heard if any(sign in text for sign in told)]
     assert closing == [1, 1]
+
+
+class Slow(ScriptedEngine):
+    """Waits to be let before it says anything, and again in the middle; may fail at the start."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        super().__init__([])
+        self._fails = fails
+        self.may_begin, self.may_end = threading.Event(), threading.Event()
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[str | Completion]:
+        await asyncio.to_thread(self.may_begin.wait)
+        if self._fails:
+            raise EngineDown("gone")
+        yield "<think>x</think>It "
+        yield "is "
+        await asyncio.to_thread(self.may_end.wait)
+        yield "sunny."
+        yield Completion(text="<think>x</think>It is sunny.", finish_reason="stop")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_stream_that_waits_is_kept_alive_by_comments(fails: bool) -> None:
+    engine = Slow(fails=fails)
+    made = kit(engine=engine, keep_alive_s=0.05)
+    heard: list[str] = []
+    with (
+        made.on_socket() as address,
+        httpx.Client(base_url=address, timeout=20) as client,
+        client.stream("POST", CHAT, json=body(stream=True)) as response,
+    ):
+        assert response.status_code == 200  # before there was anything to say
+        for line in filter(None, response.iter_lines()):
+            heard.append(line)
+            if line == ": keep-alive":
+                (engine.may_end if engine.may_begin.is_set() else engine.may_begin).set()
+    assert ": keep-alive" in heard
+    assert heard[-1] == "data: [DONE]"
+    said = [json.loads(line[6:]) for line in heard[:-1] if line.startswith("data: ")]
+    if fails:
+        assert said[-1]["error"]["code"] == "engine_down"
+    else:
+        deltas = [chunk["choices"][0]["delta"].get("content") or "" for chunk in said]
+        assert "".join(deltas) == "It is sunny."
+
+
+def test_a_client_that_leaves_while_it_is_kept_alive_cancels_its_run() -> None:
+    engine = Slow()
+    made = kit(engine=engine, keep_alive_s=0.05)
+    with made.on_socket() as address:
+        with (
+            httpx.Client(base_url=address, timeout=20) as client,
+            client.stream("POST", CHAT, json=body(stream=True)) as response,
+        ):
+            next(response.iter_lines())
+        until(lambda: [kept.stop for kept in made.store.interactions()] == ["cancelled"])
+        engine.may_begin.set()  # lets its thread go
 
 
 async def test_readiness_follows_the_engine() -> None:

@@ -7,7 +7,7 @@ closing chunk and `[DONE]` come after that.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from fastapi import APIRouter, Request
@@ -23,7 +23,7 @@ from tooln1_agent.server.episodes import episode_of
 from tooln1_agent.server.intake import ChatOrder, read_order
 from tooln1_agent.server.problems import ApiError, as_api_error
 from tooln1_agent.server.service import Service
-from tooln1_agent.server.streams import DONE, EventStream, sse, unless_gone
+from tooln1_agent.server.streams import DONE, EventStream, first_of, sse, unless_gone
 from tooln1_agent.telemetry import BASE
 from tooln1_agent.transcript import Interaction
 
@@ -57,12 +57,14 @@ async def _answer(
     events = _run(service, order, interaction, adapter=adapter_now)
     if order.stream:
         # The first event comes before the status line, so that a refusal still gets its own.
-        first = await unless_gone(request, anext(events))
+        patience_s = service.config.keep_alive_s
+        first = await first_of(request, events, patience_s=patience_s)
         adapter = asked[0]
         head = _head(service, order, interaction, adapter)
         writer = ChunkWriter(head, may_call=bool(order.tools), include_usage=order.include_usage)
         content = _chunks(writer, first, events)
-        return EventStream(content, headers=_headers(interaction, adapter))
+        headers = _headers(interaction, adapter)
+        return EventStream(content, headers=headers, first=first, keep_alive_s=patience_s)
     result = await unless_gone(request, _result(events))
     adapter = result.interaction.turns[-1].completion.adapter
     head = _head(service, order, interaction, adapter)
@@ -148,13 +150,13 @@ async def _result(events: AsyncGenerator[RunEvent, None]) -> RunResult:
 
 
 async def _chunks(
-    writer: ChunkWriter, first: RunEvent, events: AsyncGenerator[RunEvent, None]
+    writer: ChunkWriter, first: Awaitable[RunEvent], events: AsyncGenerator[RunEvent, None]
 ) -> AsyncGenerator[str, None]:
     """Yield the stream's text; an error on the way is told in it, for the status has gone out."""
     async with aclosing(events):
         try:
             yield sse(writer.opening())
-            for chunk in writer.of(first):
+            for chunk in writer.of(await first):
                 yield sse(chunk)
             async for event in events:
                 for chunk in writer.of(event):
