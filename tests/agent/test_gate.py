@@ -294,6 +294,19 @@ def test_of_two_equally_good_the_candidate_passes_at_most_five_per_cent_of_the_t
         assert passed < 0.05, (chance, passed)
 
 
+def test_live_against_live_passes_at_most_five_of_a_hundred_held_out_sets() -> None:
+    draw = random.Random(11)
+    outcomes = []
+    for _ in range(100):
+        examples = mixed(draw.randint(30, 90), draw.randint(0, 30))
+        chances = [draw.betavariate(0.7, 0.7) for _ in examples]  # most are easy or hard for both
+        live, again = (
+            [RIGHT if draw.random() < chance else WRONG for chance in chances] for _ in range(2)
+        )
+        outcomes.append(judge(examples, live, again).outcome)
+    assert outcomes.count("pass") <= 5
+
+
 def test_a_worse_candidate_passes_almost_never_and_a_much_better_one_mostly() -> None:
     assert simulate(100, live=0.6, candidate=0.5, seed=1) == 0.0
     assert simulate(100, live=0.3, candidate=0.8, seed=2) > 0.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,10 +13,11 @@ import torch
 from rich.console import Console
 from transformers import Qwen3ForCausalLM
 
-from tool_registry import ToolCall, ToolSpec
+from tool_registry import ToolCall, ToolSpec, tool
+from tooln1_agent import Agent, ScriptedEngine
 from tooln1_agent.adapters import AdapterStore
 from tooln1_agent.codec import Codec
-from tooln1_agent.examples import Exact, LabelEvent
+from tooln1_agent.examples import Exact, LabelEvent, Verify, split_of
 from tooln1_agent.ids import new_id
 from tooln1_agent.messages import Message
 from tooln1_agent.replay.store import ReplayStore
@@ -97,9 +99,38 @@ def store(tmp_path: Path) -> Path:
     return path
 
 
-def run(store: Path, model: Path, **changes: object) -> Outcome:
-    job = Job(store, store.parent / "adapters", Console(quiet=True), model=str(model))
+def run(store: Path, model: Path, *, agent: Agent | None = None, **changes: object) -> Outcome:
+    out = store.parent / "adapters"
+    job = Job(store, out, Console(quiet=True), model=str(model), agent=agent)
     return retrain(job, RUN.model_copy(update=changes))
+
+
+def assert_not_promoted(report: Outcome, store: Path) -> None:
+    assert report.gate is not None
+    assert report.gate.n >= 30
+    assert report.gate.outcome != "pass", report.gate.lines()
+    assert AdapterStore(store.parent / "adapters").live_version() is None
+
+
+def let_a_coin_pay(path: Path) -> Agent:
+    """Give each example of the training side a target that a coin judges; return whose coin."""
+
+    @tool(replay_safe=True)
+    def on() -> None: ...
+
+    @tool(replay_safe=True)
+    def off() -> None: ...
+
+    def coin(_: object) -> bool:
+        return draw.random() < 0.5
+
+    draw = random.Random(5)
+    with ReplayStore(path) as opened:
+        for event in opened.labels():
+            if split_of(opened.interaction(event.interaction).messages) == "train":
+                changes = {"target": Verify(rule="coin"), "source": "correction"}
+                opened.add_label(event.model_copy(update=changes))
+    return Agent(ScriptedEngine([]), tools=[on, off], rules=[coin])
 
 
 def test_true_labels_are_learned_and_promoted(store: Path, doubtful_dir: Path) -> None:
@@ -118,8 +149,10 @@ def test_true_labels_are_learned_and_promoted(store: Path, doubtful_dir: Path) -
 def test_what_cannot_have_learned_is_not_promoted(
     store: Path, doubtful_dir: Path, changes: dict[str, object]
 ) -> None:
-    report = run(store, doubtful_dir, **changes)
-    assert report.gate is not None
-    assert report.gate.n >= 30
-    assert report.gate.outcome != "pass", report.gate.lines()
-    assert AdapterStore(store.parent / "adapters").live_version() is None
+    assert_not_promoted(run(store, doubtful_dir, **changes), store)
+
+
+def test_what_random_rewards_taught_is_not_promoted(store: Path, doubtful_dir: Path) -> None:
+    report = run(store, doubtful_dir, agent=let_a_coin_pay(store))
+    assert report.progress.updates >= 10
+    assert_not_promoted(report, store)
