@@ -12,8 +12,9 @@ from transformers import Qwen3ForCausalLM
 
 import tooln1_agent
 from tooln1_agent.codec import Codec
-from trainer.seed.packing import BRANCHES, SHAPES, Batch, draw_round
+from trainer.seed.packing import BRANCHES, SHAPES, Batch, branch_ids, draw_round, opening_ids
 from trainer.seed.pretrain import PretrainConfig, model_config
+from trainer.seed.world import draw_scene, play
 
 SMALL = PretrainConfig(hidden=32, layers=2, heads=4, kv_heads=2, intermediate=64, compile=False)
 
@@ -72,6 +73,16 @@ def test_each_branch_is_computed_as_if_it_stood_alone(batches: list[Batch], code
             alone = plain.eval().model(input_ids=row[None], use_cache=False).last_hidden_state
             torch.testing.assert_close(packed[0, :size], alone[0, :size])
             torch.testing.assert_close(packed[0, start:end], alone[0, size:])
+
+
+def test_opening_and_branch_join_to_the_prompt_that_is_served(codec: Codec) -> None:
+    for number in range(100):
+        rng = random.Random(number)
+        scene = draw_scene(rng)
+        episode = play(rng, scene)
+        prompt, _ = branch_ids(codec, episode)
+        served = codec.prompt_ids(episode.messages, episode.tools)
+        assert opening_ids(codec, scene) + prompt == served
 
 
 def test_too_few_scenes_for_a_batch_are_refused(codec: Codec) -> None:

@@ -6,7 +6,6 @@ the beginning that its episodes share once, and behind it what each of them adds
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tool_registry.tool import ToolSpec
 from tooln1_agent.codec import Codec
 from tooln1_agent.messages import Message
 from tooln1_agent.prompt import calls_text
@@ -22,8 +22,8 @@ from trainer.seed.world import Episode, Scene, Situation, draw_scene, play
 
 BRANCHES = 8
 """Episodes of a scene in one row."""
-_TRIES = 3
-"""Draws for each episode on average, before a scene is given up as one of too long ones."""
+_TRIES = 4
+"""Draws for each episode on average, before a scene is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,11 @@ class Shape:
         return self.prefix + BRANCHES * self.branch
 
 
-SHORT, LONG = 128, 208
+SHORT, MIDDLE, LONG = 88, 128, 192
 SHAPES = (
-    Shape(8, 160, SHORT), Shape(7, 256, SHORT), Shape(6, 352, SHORT), Shape(5, 560, SHORT),
-    Shape(5, 256, LONG), Shape(4, 560, LONG), Shape(4, 1280, SHORT),
+    Shape(10, 192, SHORT), Shape(8, 320, SHORT), Shape(6, 560, SHORT),
+    Shape(7, 192, MIDDLE), Shape(6, 320, MIDDLE), Shape(5, 560, MIDDLE),
+    Shape(5, 320, LONG), Shape(4, 560, LONG), Shape(4, 1280, MIDDLE),
 )  # fmt: skip
 """By branch, and then from the shortest prefix to the longest."""
 
@@ -77,46 +78,48 @@ class Encoded:
     """The rest of the prompt, and the reply."""
 
 
-def encode_episode(codec: Codec, episode: Episode) -> tuple[list[int], list[int]]:
-    """Return prompt ids and reply ids of an episode."""
+def opening_ids(codec: Codec, scene: Scene) -> list[int]:
+    """Return the ids that every prompt of a scene begins with: its instructions and tools."""
+    system = Message(role="system", content=scene.instructions)
+    return _halves(codec, (system,), scene.tools)[0]
+
+
+def branch_ids(codec: Codec, episode: Episode) -> tuple[list[int], list[int]]:
+    """Return the ids that an episode adds to its opening, and those of its reply."""
+    spoken = [message for message in episode.messages if message.role != "system"]
     calls = calls_text(episode.calls) if episode.calls else ""
     reply = codec.encode(reply_segments(episode.think, calls, episode.answer))
-    return codec.prompt_ids(episode.messages, episode.tools), reply
+    return _halves(codec, spoken, ())[1], reply
 
 
-def encode_scene(
-    rng: random.Random, codec: Codec, scene: Scene, *, limit: int, is_long: bool
-) -> Encoded | None:
-    """Draw `BRANCHES` episodes of a scene; None if too few come out within `limit` tokens.
+def encode_scene(rng: random.Random, codec: Codec, scene: Scene, *, limit: int) -> Encoded | None:
+    """Draw `BRANCHES` episodes of a scene that take at most `limit` tokens each.
 
-    Args:
-        is_long: whether they are of the kinds that take many tokens.
+    Those of a limit are of the kinds, and of the length, that need it; None if too few come out.
     """
-    prefix = _beginning(codec, scene)
+    least = SHORT if limit == MIDDLE else 0
     branches: list[tuple[list[int], list[int]]] = []
     for _ in range(BRANCHES * _TRIES):
-        situation, has_past = _kind(rng, is_long)
+        situation, has_past = _kind(rng, is_long=limit == LONG)
         episode = play(rng, scene, situation=situation, has_past=has_past)
-        prompt, reply = encode_episode(codec, episode)
-        if len(prompt) + len(reply) - len(prefix) <= limit:
-            branches.append((prompt[len(prefix) :], reply))
+        prompt, reply = branch_ids(codec, episode)
+        if least < len(prompt) + len(reply) <= limit:
+            branches.append((prompt, reply))
         if len(branches) == BRANCHES:
-            return Encoded(prefix, branches)
+            return Encoded(opening_ids(codec, scene), branches)
     return None
 
 
-def _beginning(codec: Codec, scene: Scene) -> list[int]:
-    """Return the ids that every prompt of a scene begins with, up to what the user says."""
-    system = (Message(role="system", content=scene.instructions),) if scene.instructions else ()
-    one, other = (
-        codec.prompt_ids((*system, Message(role="user", content=text)), scene.tools)
-        for text in "ab"
-    )
-    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=True))
-    return [token for token, _ in alike]
+def _halves(
+    codec: Codec, messages: Sequence[Message], tools: Sequence[ToolSpec]
+) -> tuple[list[int], list[int]]:
+    """Return the ids of a prompt up to the end of its system message, and those after it."""
+    ids = codec.prompt_ids(messages, tools)
+    cut = ids.index(codec.end_ids[0]) + 1
+    return ids[:cut], ids[cut:]
 
 
-def _kind(rng: random.Random, is_long: bool) -> tuple[Situation, bool]:
+def _kind(rng: random.Random, *, is_long: bool) -> tuple[Situation, bool]:
     """Draw what an episode is about, and whether an earlier exchange comes before it."""
     short: tuple[Situation, ...] = ("call", "no_tool", "missing")
     if not is_long:
@@ -136,13 +139,12 @@ def draw_round(
 
     Raises ValueError where nothing fills a batch.
     """
-    drawn: dict[int, list[Encoded]] = {SHORT: [], LONG: []}
+    drawn: dict[int, list[Encoded]] = {SHORT: [], MIDDLE: [], LONG: []}
     many = SHAPES[-1].rows
     for tools in [max_tools] * scenes + [24] * many:
-        is_long = tools == max_tools and rng.random() < 0.2
-        limit = LONG if is_long else SHORT
+        limit = rng.choices(tuple(drawn), (52, 34, 14))[0] if tools == max_tools else MIDDLE
         scene = draw_scene(rng, max_tools=tools)
-        encoded = encode_scene(rng, codec, scene, limit=limit, is_long=is_long)
+        encoded = encode_scene(rng, codec, scene, limit=limit)
         if encoded is not None:
             drawn[limit].append(encoded)
     batches = [_batch(rows, shape, prompt_weight) for shape, rows in _sorted(drawn)]
@@ -154,7 +156,7 @@ def draw_round(
 
 def _sorted(drawn: dict[int, list[Encoded]]) -> Iterator[tuple[Shape, Sequence[Encoded]]]:
     """Yield each full batch of rows with the shape that it goes into."""
-    floor = {SHORT: 0, LONG: 0}
+    floor = dict.fromkeys(drawn, 0)
     for shape in SHAPES:
         low, floor[shape.branch] = floor[shape.branch], shape.prefix
         fitting = [e for e in drawn[shape.branch] if low < len(e.prefix) <= shape.prefix]
