@@ -43,6 +43,7 @@ __all__ = [
     "Verify",
     "called_tools",
     "example_id",
+    "opening_of",
     "place_of",
     "split_at",
     "split_of",
@@ -150,7 +151,11 @@ def place_of(messages: Sequence[Message]) -> float:
     It comes in steps of 1/1024, so that a place which outlives its text tells next to nothing of
     it.
     """
-    first = next((m.content for m in messages if m.role == "user"), "")
-    normal = " ".join(first.casefold().split())
-    digest = hashlib.sha256(normal.encode("utf-8", "replace")).digest()
+    digest = hashlib.sha256(opening_of(messages).encode("utf-8", "replace")).digest()
     return (int.from_bytes(digest[:2], "big") >> 6) / 1024
+
+
+def opening_of(messages: Sequence[Message]) -> str:
+    """Return what a conversation is told apart by: its first user text, case and spaces evened."""
+    first = next((m.content for m in messages if m.role == "user"), "")
+    return " ".join(first.casefold().split())

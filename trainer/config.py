@@ -85,6 +85,11 @@ class GrpoConfig(BaseModel):
     """Share of prompts labelled since the live adapter was trained, where there are both."""
     no_call_floor: float = Field(default=0.1, ge=0.0, le=0.9)
     """Least share of prompts whose right reply calls nothing, where there are any."""
+    validation_share: float = Field(default=0.05, ge=0.0, le=0.5)
+    """Share of the examples that is kept out of training and asked greedily from time to time;
+    about 64 at most, and none where that makes fewer than 5."""
+    validation_every: int = Field(default=10, ge=1)
+    """Steps between two times; they are asked after the first step and the last one, too."""
     rows_per_batch: int = Field(default=128, ge=1)
     """Rollouts that are sampled together."""
     tokens_per_pass: int = Field(default=8192, ge=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tooln1_agent.reward import Score, score
@@ -16,6 +17,7 @@ from trainer.metrics import StepMetrics
 from trainer.rollout import Group, sample_groups
 from trainer.sampler import Sampler
 from trainer.update import UpdateStats, update
+from trainer.validation import validate
 
 
 def train(
@@ -58,7 +60,10 @@ def train(
             learner.save(checkpoints)
             raise
         learner.progress = _advance(learner, sampled, config, seconds=timer.total)
-        tell(_metrics(learner.progress, sampled, stats, timer))
+        is_last = _why_stop(learner.progress, config) is not None
+        checked = validate(learner, config, is_last=is_last, score=score, sampler=sampler)
+        metrics = _metrics(learner.progress, sampled, stats, timer)
+        tell(replace(metrics, validation=checked.accuracy, validation_s=checked.seconds))
         if show is not None:
             show(learner.progress.step, sampled)
         if learner.progress.step % config.checkpoint_every == 0:

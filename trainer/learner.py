@@ -18,7 +18,7 @@ from trainer.passes import Budget
 from trainer.policy import Policy
 from trainer.rollout import prompt_ids
 from trainer.run import Run
-from trainer.selection import PromptOrder
+from trainer.selection import PromptOrder, kept_back
 
 
 @dataclass(slots=True)
@@ -31,6 +31,8 @@ class Learner:
     order: PromptOrder
     progress: Progress
     budget: Budget
+    validation: Sequence[Example] = ()
+    """Examples that are never learned from (see `validation`)."""
     logged: Mapping[str, Logged] = field(default_factory=dict)
     """Replies that join the groups of their examples, by the example's id."""
 
@@ -79,7 +81,12 @@ def learner_of(
     are damaged.
     """
     examples = _that_fit(run.examples(), policy, config, say=say)
+    validation = kept_back(examples, share=config.validation_share)
+    if validation:
+        kept = {example.id for example in validation}
+        examples = [example for example in examples if example.id not in kept]
     learner = new_learner(policy, examples, config, known_until=run.manifest.known_until)
+    learner.validation = validation
     learner.logged = {reply.example: reply for reply in run.logged()}
     if not run.checkpoints.is_dir():
         learner.save(run.checkpoints)

@@ -17,6 +17,9 @@ from tooln1_agent.durable import whole_lines, write_whole
 from tooln1_agent.errors import ConfigError
 
 _SHOWN_STEPS = 12
+_COLUMNS = (
+    "step", "reward", "call", "no call", "validation", "flat", "KL", "tokens/s", "length", "s/step",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,9 @@ class StepMetrics:
     update_s: float
     trained_s: float
     """Seconds of training since the run began."""
+    validation: float | None = None
+    """Share of the examples kept back that a greedy reply got right; None where not asked."""
+    validation_s: float = 0.0
     logged: int = 0
     """Groups that a logged reply joined."""
     logged_weight: float | None = None
@@ -125,8 +131,9 @@ def _board(directory: Path, after_step: int) -> Any:
 
 
 def _line(step: StepMetrics) -> str:
+    checked = "" if step.validation is None else f"  validation {step.validation:.3f}"
     return (
-        f"step {step.step:>4}  reward {_share(step.reward)}  loss {step.loss:.3f}  "
+        f"step {step.step:>4}  reward {_share(step.reward)}{checked}  loss {step.loss:.3f}  "
         f"flat groups {step.flat_share:.0%}  KL {step.kl:.4f}  "
         f"{step.tokens_per_s:,.0f} tokens/s  {step.mean_tokens:.0f} tokens each  "
         f"sampling {step.sample_s:.1f} s, update {step.update_s:.1f} s"
@@ -135,7 +142,7 @@ def _line(step: StepMetrics) -> str:
 
 def _table(steps: deque[StepMetrics]) -> Table:
     table = Table(title="The last steps", title_justify="left", expand=False)
-    for name in ("step", "reward", "call", "no call", "flat", "KL", "tokens/s", "length", "s/step"):
+    for name in _COLUMNS:
         table.add_column(name, justify="right")
     for step in steps:
         table.add_row(
@@ -143,6 +150,7 @@ def _table(steps: deque[StepMetrics]) -> Table:
             _share(step.reward),
             _share(step.call_reward),
             _share(step.no_call_reward),
+            _share(step.validation),
             f"{step.flat_share:.0%}",
             f"{step.kl:.4f}",
             f"{step.tokens_per_s:,.0f}",

@@ -1,7 +1,7 @@
 """What a run leaves for people: `report.md` in its directory, with its course as plots.
 
-What it taught and why it stopped, in words; the figures of every step in six panels; and the worst
-rollouts of the last step that sampled, with the reason of each reward.
+What it taught and why it stopped, in words; the figures of every step in eight panels; and the
+worst rollouts of the last step that sampled, with the reason of each reward.
 """
 
 from __future__ import annotations
@@ -31,14 +31,17 @@ PANELS = (
         "all": lambda s: s.reward, "call": lambda s: s.call_reward,
         "no call": lambda s: s.no_call_reward,
     }),
+    Panel("accuracy on examples kept back", {"greedy": lambda s: s.validation}),
     Panel("share of groups", {
         "without spread": lambda s: s.flat_share, "all right": lambda s: s.right_share,
     }),
     Panel("divergence from the base, nats a token", {"KL": lambda s: s.kl}),
+    Panel("norm of the gradient", {"before clipping": lambda s: s.grad_norm}),
     Panel("tokens of a rollout", {"mean": lambda s: s.mean_tokens}),
     Panel("tokens sampled a second", {"tokens/s": lambda s: s.tokens_per_s}),
     Panel("seconds a step", {
         "sampling": lambda s: s.sample_s, "update": lambda s: s.update_s,
+        "validation": lambda s: s.validation_s or None,
     }),
 )  # fmt: skip
 
@@ -96,12 +99,13 @@ def _plot(steps: Sequence[StepMetrics], path: Path) -> str:
         from matplotlib.figure import Figure
     except ImportError:
         return "No plots: they need matplotlib (`pip install 'tooln1-agent[train]'`)."
-    figure = Figure(figsize=(12, 6), layout="constrained")
-    for axes, panel in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
+    figure = Figure(figsize=(16, 6), layout="constrained")
+    for axes, panel in zip(figure.subplots(2, 4).flat, PANELS, strict=True):
         for name, value in panel.lines.items():
             points = [(s.step, y) for s in steps if (y := value(s)) is not None]
             if points:
-                axes.plot(*zip(*points, strict=True), label=name)
+                marker = "o" if len(points) < len(steps) else None
+                axes.plot(*zip(*points, strict=True), label=name, marker=marker)
         axes.set_title(panel.title, fontsize="medium")
         axes.set_xlabel("step")
         if len(panel.lines) > 1 and axes.lines:

@@ -17,6 +17,7 @@ from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.verifier import score_by
 from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
+from trainer.demonstration import without_calls
 from trainer.errors import CheckpointError, NoSpread
 from trainer.grpo import train
 from trainer.job import Job, check_fits, known_until, parent_of
@@ -29,7 +30,7 @@ from trainer.policy import load_policy
 from trainer.probe import make_probe
 from trainer.report import note_rollouts, write_report
 from trainer.run import Manifest, Run, create_run, known_runs, unfinished_run
-from trainer.selection import shuffled_labels
+from trainer.selection import kept_back, shuffled_labels
 from trainer.sft import imitate
 from trainer.source import Found, add_hindsight, find_examples, holdout_of, missing_hindsight
 from trainer.vllm_sampler import open_sampler
@@ -76,16 +77,28 @@ def plan(job: Job, config: GrpoConfig) -> Plan:
     with ReplayStore(job.store, create=False) as store:
         found = find_examples(store, job.agent)
         waiting = len(missing_hindsight(store))
-        logged = _logged(job, config, store, found)
-        notes = [f"hindsight would add {waiting} labels"] if waiting else []
+        notes = _notes(config, found, _logged(job, config, store, found))
+        if waiting:
+            notes.append(f"hindsight would add {waiting} labels")
         return make_plan(
             store,
             found,
             new=sum(until is None or e.created_at > until for e in found.train),
             config=config,
             last_run=read_metrics(runs[-1].path) if runs else (),
-            notes=notes if logged is None else [*notes, logged.line()],
+            notes=notes,
         )
+
+
+def _notes(config: GrpoConfig, found: Found, logged: LoggedReplies | None) -> list[str]:
+    """Say which examples are used otherwise than all are."""
+    said = []
+    if kept := kept_back(found.train, share=config.validation_share):
+        said.append(f"kept out of training for validation: {len(kept)}")
+    if config.imitation_steps and (kinds := without_calls(found.train)):
+        counts = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+        said.append(f"labels that name no calls to imitate, for GRPO alone: {counts}")
+    return said if logged is None else [*said, logged.line()]
 
 
 def _logged(job: Job, config: GrpoConfig, store: ReplayStore, found: Found) -> LoggedReplies | None:
@@ -106,8 +119,9 @@ def _begin(job: Job, config: GrpoConfig, found: Found, logged: LoggedReplies | N
     examples = found.train
     if config.shuffle_labels:
         examples = shuffled_labels(examples, seed=config.seed)
-    if logged is not None:
-        job.say(logged.line())
+    notes = tuple(_notes(config, found, logged))
+    for note in notes:
+        job.say(note)
     parent, codec = parent_of(job), job.codec
     now = datetime.now(UTC)
     manifest = Manifest(
@@ -121,6 +135,7 @@ def _begin(job: Job, config: GrpoConfig, found: Found, logged: LoggedReplies | N
         known_until=known_until(parent),
         seen_until=max(example.created_at for example in examples),
         config=config,
+        notes=notes,
     )
     kept = None if logged is None else logged.usable
     return create_run(job.runs, manifest, examples, logged=kept)
@@ -133,7 +148,7 @@ def _finish(job: Job, run: Run, config: GrpoConfig) -> Outcome:
         progress = _train(job, run, config, adapters=adapters)
         if not progress.updates:
             reason = nothing_learned(progress, config)
-            write_report(run.path, title=run.manifest.name, said=[reason])
+            write_report(run.path, title=run.manifest.name, said=[reason, *run.manifest.notes])
             run.note(finished=True)
             raise NoSpread(reason)
         adapter = _keep(job, run, config, progress, adapters=adapters)
@@ -143,7 +158,8 @@ def _finish(job: Job, run: Run, config: GrpoConfig) -> Outcome:
             promoted = promote_if_passed(adapters, report)
         stopped = run.manifest.stopped or ""
         outcome = Outcome(run.manifest.name, adapter, stopped, progress, report, promoted)
-        job.say(f"report: {write_report(run.path, title=outcome.run, said=outcome.lines())}")
+        said = [*outcome.lines(), *run.manifest.notes]
+        job.say(f"report: {write_report(run.path, title=outcome.run, said=said)}")
         run.note(finished=True)
     return outcome
 
@@ -163,9 +179,9 @@ def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) ->
         imitate(
             learner,
             config,
-            examples=run.examples(),
             checkpoints=run.checkpoints,
             tell=metrics.add,
+            score=score_by(job.agent),
             sampler=sampler,
         )
         stopped = train(

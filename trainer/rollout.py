@@ -87,12 +87,14 @@ def sample_groups(
     score: Score = score,
     sampler: Sampler | None = None,
     logged: Mapping[str, Logged] = MappingProxyType({}),
+    greedy: bool = False,
 ) -> list[Group]:
     """Sample and score a group for each example.
 
     Args:
         sampler: who samples; this process if not given.
         logged: replies that join the group of the example with this id.
+        greedy: have groups of one rollout, the likeliest token taken at each place.
 
     Raises Diverged where the policy's probabilities are no numbers any more.
     """
@@ -101,8 +103,10 @@ def sample_groups(
     sampled = sampler.sample(
         policy,
         prompts,
-        n=config.group_size,
-        sampling=Sampling(temperature=config.temperature, max_tokens=config.max_tokens),
+        n=1 if greedy else config.group_size,
+        sampling=Sampling(
+            temperature=0.0 if greedy else config.temperature, max_tokens=config.max_tokens
+        ),
         generator=generator,
     )
     groups: list[Group] = []

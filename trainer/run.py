@@ -52,6 +52,8 @@ class Manifest(BaseModel):
     examples_sha256: str = ""
     logged_sha256: str = ""
     """Empty where no logged reply was asked for."""
+    notes: tuple[str, ...] = ()
+    """What was told of its examples when it began."""
     stopped: str | None = None
     """Why training ended; None until then."""
     adapter: str | None = None

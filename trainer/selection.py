@@ -6,12 +6,33 @@ goes on after a crash draws what it would have drawn.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 from datetime import datetime
 
-from tooln1_agent.examples import Example
+from tooln1_agent.examples import Example, opening_of
 from trainer.config import GrpoConfig
+
+_FEWEST, _MOST = 5, 64
+"""Of validation: fewer examples would say nothing, more would say little more."""
+
+
+def kept_back(examples: Sequence[Example], *, share: float) -> list[Example]:
+    """Return the examples to validate on: about this share, none where they would be too few.
+
+    A conversation falls on one side as a whole, and does not change sides when others join.
+    """
+    share = min(share, _MOST / max(1, len(examples)))
+    kept = [example for example in examples if _place(example) < share]
+    return kept if _FEWEST <= len(kept) < len(examples) else []
+
+
+def _place(example: Example) -> float:
+    """Return a number from 0 to 1 that a conversation's first text decides."""
+    text = f"validation {opening_of(example.messages)}"
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 class PromptOrder:
@@ -25,6 +46,7 @@ class PromptOrder:
         for example in sorted(examples, key=lambda e: e.id):
             is_new = known_until is None or example.created_at > known_until
             pools.setdefault((is_new, example.is_call), []).append(example)
+        self.examples = tuple(examples)
         self._pools = [pools[key] for key in sorted(pools)]
         self._shares = _shares({key: len(pools[key]) for key in sorted(pools)}, config)
         self._seed = config.seed

@@ -1,8 +1,7 @@
 """Learning from gold calls: replies that make them, imitated token by token.
 
-A demonstration is a reply with a thought and the calls of the label. Only its tokens are learned,
-not the prompt's. Labels that give no calls to write (any call, a rule on the outcome) are passed
-over; only GRPO can learn from them.
+Only the tokens of the reply are learned, not the prompt's. Examples whose label names no calls are
+passed over; only GRPO can learn from them.
 """
 
 from __future__ import annotations
@@ -10,53 +9,43 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from tool_registry.calls import ToolCall
-from tooln1_agent.codec import Codec
-from tooln1_agent.examples import Exact, Example, NoCall
-from tooln1_agent.parsing import parse
-from tooln1_agent.prompt import calls_text, ours, theirs
-from tooln1_agent.reward import Reward
+from tooln1_agent.examples import Example
+from tooln1_agent.reward import Reward, Score, score
 from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
+from trainer.demonstration import Demonstration, demonstrations, gold_calls
 from trainer.errors import Diverged, NothingToTrain
 from trainer.learner import Learner
 from trainer.metrics import StepMetrics
 from trainer.passes import Share
-from trainer.rollout import Group, Rollout, prompt_ids, sample_groups
+from trainer.rollout import Group, Rollout, sample_groups
 from trainer.sampler import Sampler
 from trainer.update import UpdateStats, step
-
-
-@dataclass(frozen=True, slots=True)
-class Demonstration:
-    """A prompt and the reply to imitate."""
-
-    prompt_ids: tuple[int, ...]
-    completion_ids: tuple[int, ...]
+from trainer.validation import validate
 
 
 def imitate(
     learner: Learner,
     config: GrpoConfig,
     *,
-    examples: Sequence[Example],
     checkpoints: Path,
     tell: Callable[[StepMetrics], None],
+    score: Score = score,
     sampler: Sampler | None = None,
 ) -> None:
     """Train on gold calls until `config.imitation_steps` or the time are over.
 
     Args:
-        examples: all that the learner draws from.
         checkpoints: directory for them.
         tell: is told of each step.
         sampler: who samples thoughts; this process if not given.
 
     Raises NothingToTrain where no label has calls, Diverged as GRPO does.
     """
+    examples = learner.order.examples
     if config.imitation_steps and not any(gold_calls(e) is not None for e in examples):
         raise NothingToTrain(
             f"none of {len(examples)} examples has calls to imitate; --method grpo learns from "
@@ -77,7 +66,10 @@ def imitate(
             raise
         done = time.perf_counter()
         learner.progress = _advance(learner, bool(shown), seconds=done - began)
-        tell(_metrics(learner, shown, groups, stats, times=(began, sampled, done)))
+        is_last = learner.progress.step == config.steps or learner.progress.trained_s >= limit
+        checked = validate(learner, config, is_last=is_last, score=score, sampler=sampler)
+        metrics = _metrics(learner, shown, groups, stats, times=(began, sampled, done))
+        tell(replace(metrics, validation=checked.accuracy, validation_s=checked.seconds))
         if learner.progress.step % config.checkpoint_every == 0:
             learner.save(checkpoints)
 
@@ -91,51 +83,6 @@ def _advance(learner: Learner, learned: bool, *, seconds: float) -> Progress:
         "trained_s": before.trained_s + seconds,
     }
     return before.model_copy(update=changes)
-
-
-def gold_calls(example: Example) -> tuple[ToolCall, ...] | None:
-    """Return the calls of an example's label, none where nothing fits; None where it has none."""
-    match example.target:
-        case Exact(alternatives=alternatives):
-            return tuple(alternatives[0])
-        case NoCall():
-            return ()
-        case _:
-            return None
-
-
-def demonstrations(
-    examples: Sequence[Example], codec: Codec, *, groups: Sequence[Group] = ()
-) -> list[Demonstration]:
-    """Write the reply that each example's label asks for, where it asks for one.
-
-    Args:
-        groups: rollouts of each example to take a thought from, of a right one if there is one.
-    """
-    made = []
-    for number, example in enumerate(examples):
-        calls = gold_calls(example)
-        if calls is None:
-            continue
-        thought = (_own_thought(groups[number]) if groups else None) or short_thought(calls)
-        opening, closing = ours("<think>"), ours("</think>\n<tool_call>")
-        reply = [opening, theirs(thought), closing, theirs(calls_text(calls)), ours("</tool_call>")]
-        ids = (*codec.encode(reply), codec.end_id)
-        made.append(Demonstration(prompt_ids(example, codec), ids))
-    return made
-
-
-def short_thought(calls: Sequence[ToolCall]) -> str:
-    """Say in a sentence what the calls do."""
-    if not calls:
-        return "No function fits this request."
-    return f"I call {' and '.join(call.name for call in calls)}."
-
-
-def _own_thought(group: Group) -> str | None:
-    best_first = sorted(group.rollouts, key=lambda rollout: -rollout.reward.value)
-    thoughts = (parse(rollout.text).think for rollout in best_first)
-    return next((thought for thought in thoughts if thought and thought.strip()), None)
 
 
 def _thinking(

@@ -11,7 +11,7 @@ from typing import Literal
 from tooln1_agent.examples import Example
 from tooln1_agent.messages import Message
 from tooln1_agent.prompt import calls_text
-from trainer.sft import gold_calls
+from trainer.demonstration import gold_calls
 
 Place = Literal["exchanges", "instructions"]
 """Past exchanges before the request, or lines under the instructions."""

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from tooln1_agent.examples import Example
+from tooln1_agent.messages import Message
 from trainer.checkpoint import Progress, latest_checkpoint, save_checkpoint
 from trainer.config import GrpoConfig
 from trainer.errors import CheckpointError
+from trainer.logged import Logged
 from trainer.run import Manifest, create_run, known_runs, unfinished_run
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -114,14 +116,26 @@ def manifest() -> Manifest:
 def test_a_run_keeps_its_examples_as_they_were(
     tmp_path: Path, manifest: Manifest, make_examples: Callable[..., list[Example]]
 ) -> None:
-    examples = make_examples(["on", "", "off"])
+    odd = Message(role="user", content="one\u2028two\x85three")  # line ends, to some
+    examples = [e.model_copy(update={"messages": (odd,)}) for e in make_examples(["on", "", "off"])]
     create_run(tmp_path, manifest, examples)
     run = unfinished_run(tmp_path)
     assert run.examples() == examples
+    assert run.logged() == []
     assert run.manifest.config == manifest.config
     (run.path / "examples.jsonl").write_text("")
     with pytest.raises(CheckpointError, match="not what the run began with"):
         run.examples()
+
+
+def test_a_run_keeps_its_logged_replies_as_they_were(tmp_path: Path, manifest: Manifest) -> None:
+    reply = Logged(example="a", adapter=None, completion_ids=(1, 2), logprobs=(-0.1, -0.5))
+    create_run(tmp_path, manifest, [], logged=[reply])
+    run = unfinished_run(tmp_path)
+    assert run.logged() == [reply]
+    (run.path / "logged.jsonl").write_text("")
+    with pytest.raises(CheckpointError, match="not what the run began with"):
+        run.logged()
 
 
 def test_the_newest_unfinished_run_is_found(tmp_path: Path, manifest: Manifest) -> None:

@@ -15,7 +15,7 @@ from trainer.config import GrpoConfig
 
 CONFIG = GrpoConfig(
     steps=2, prompts_per_step=2, group_size=4, max_tokens=16, lora_rank=1, learning_rate=1e-2,
-    refill=0.0, checkpoint_every=1,
+    refill=0.0, checkpoint_every=1, validation_share=0.5, validation_every=1, logged_replies=True,
 )  # fmt: skip
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def runs(make_store: Callable[..., Path], tiny_agent_dir: Path) -> dict[str, Any]:
     """What all runs of a test have in common."""
-    store = make_store(["on", "off", "", "on", "off", "on"])
+    store = make_store(["on", "off", ""] * 5, model_dir=tiny_agent_dir)
     return {"store": store, "model": tiny_agent_dir, "config": CONFIG}
 
 

@@ -6,17 +6,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tool_registry import ToolCall, ToolSpec
 from tooln1_agent.adapters import AdapterStore
 from tooln1_agent.codec import Codec
-from tooln1_agent.examples import AnyCall, Example, Verify
+from tooln1_agent.examples import AnyCall, Example, Possible, PossibleCall, Verify
 from tooln1_agent.parsing import parse
 from tooln1_agent.reward import Reward, score
 from trainer.checkpoint import latest_checkpoint
 from trainer.config import GrpoConfig
+from trainer.demonstration import demonstrations, gold_calls, without_calls
 from trainer.errors import NothingToTrain
 from trainer.grpo import train
 from trainer.learner import new_learner
@@ -24,7 +27,7 @@ from trainer.metrics import StepMetrics
 from trainer.policy import Policy, load_policy
 from trainer.prefix import completion_logprobs
 from trainer.rollout import Group, Rollout
-from trainer.sft import demonstrations, imitate
+from trainer.sft import imitate
 
 Make = Callable[..., list[Example]]
 
@@ -50,6 +53,35 @@ def test_labels_without_calls_to_write_are_passed_over(codec: Codec, make_exampl
     known, vague = make_examples(["on", "on"])
     vague = vague.model_copy(update={"target": AnyCall()})
     assert demonstrations([vague, known], codec) == demonstrations([known], codec)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"to": ["Rome", "Roma"], "n": [1, 2]}, {"to": "Rome", "n": 1}),
+        ({"to": ["", "Rome"], "n": [""]}, {"to": "Rome"}),  # "" is no value: it may be left out
+        ({"at": [{"x": [1, 2], "y": ["", 3], "z": [""]}]}, {"at": {"x": 1, "y": 3}}),
+        ({"all": [[{"x": [1]}, {"x": [5]}], []]}, {"all": [{"x": 1}, {"x": 5}]}),
+    ],
+)
+def test_of_acceptable_values_the_first_is_imitated(
+    make_examples: Make, options: dict[str, list[Any]], expected: dict[str, Any]
+) -> None:
+    kinds = {"to": "string", "n": "integer", "at": "object"}
+    properties = {name: {"type": kinds.get(name, "array")} for name in options}
+    properties.setdefault("all", {"type": "array"})["items"] = {"type": "object"}
+    tool = ToolSpec(name="go", parameters={"type": "object", "properties": properties})
+    target = Possible(calls=(PossibleCall(name="go", arguments=options),))
+    example = make_examples(["on"])[0].model_copy(update={"target": target, "tools": (tool,)})
+    assert gold_calls(example) == (ToolCall(name="go", arguments=expected),)
+
+
+def test_labels_that_cannot_be_imitated_are_counted_by_kind(make_examples: Make) -> None:
+    known, *vague = make_examples(["on"] * 5)
+    unmeetable = Possible(calls=(PossibleCall(name="on", arguments={"level": [1]}),))  # takes none
+    targets = (AnyCall(), AnyCall(), Verify(rule="lamp_is_on"), unmeetable)
+    made = [e.model_copy(update={"target": t}) for e, t in zip(vague, targets, strict=True)]
+    assert without_calls([known, *made]) == {"any_call": 2, "verify": 1, "possible": 1}
 
 
 def test_a_thought_of_its_own_is_that_of_a_right_rollout(codec: Codec, make_examples: Make) -> None:
@@ -89,7 +121,7 @@ def test_the_loss_is_the_mean_over_reply_tokens_and_falls(
     before = mean_loss(policy, examples)
     learner = new_learner(policy, examples, config)
     told: list[StepMetrics] = []
-    imitate(learner, config, examples=examples, checkpoints=tmp_path, tell=told.append)
+    imitate(learner, config, checkpoints=tmp_path, tell=told.append)
     assert told[0].loss == pytest.approx(before, rel=1e-5)
     assert mean_loss(policy, examples) < before - 0.1
     assert [step.reward for step in told] == [None] * 4
@@ -106,7 +138,7 @@ def test_nothing_to_imitate_is_an_error_that_says_what_learns_instead(
     vague = [make_examples(["on"])[0].model_copy(update={"target": AnyCall()})]
     learner = new_learner(load_policy(tiny_model_dir, config), vague, config)
     with pytest.raises(NothingToTrain, match="--method grpo"):
-        imitate(learner, config, examples=vague, checkpoints=tmp_path, tell=lambda _: None)
+        imitate(learner, config, checkpoints=tmp_path, tell=lambda _: None)
 
 
 def test_no_thought_is_sampled_where_there_is_nothing_to_imitate(
@@ -120,7 +152,7 @@ def test_no_thought_is_sampled_where_there_is_nothing_to_imitate(
     examples = [known, vague.model_copy(update={"target": Verify(rule="lamp_is_on")})]
     learner = new_learner(load_policy(tiny_model_dir, config), examples, config)
     told: list[StepMetrics] = []
-    imitate(learner, config, examples=examples, checkpoints=tmp_path, tell=told.append)
+    imitate(learner, config, checkpoints=tmp_path, tell=told.append)
     assert [(step.groups, step.trained) for step in told] == [(1, 1)]
 
 
@@ -135,7 +167,7 @@ def test_own_thoughts_are_sampled_and_grpo_goes_on_where_imitation_ends(
     examples = make_examples(["on"] * 8)
     learner = new_learner(load_policy(tiny_agent_dir, config), examples, config)
     told: list[StepMetrics] = []
-    imitate(learner, config, examples=examples, checkpoints=tmp_path, tell=told.append)
+    imitate(learner, config, checkpoints=tmp_path, tell=told.append)
     train(learner, config, checkpoints=tmp_path, tell=told.append)
     assert [step.step for step in told] == [1, 2, 3, 4]
     assert all(step.reward is not None for step in told)  # both sample
