@@ -209,6 +209,20 @@ def test_an_interpreter_without_vllm_is_refused_with_advice() -> None:
         child(SEED_DIR, python=Path("/no/python"))
 
 
+async def test_arguments_for_vllm_are_handed_on_after_ours(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    more = ["--tensor-parallel-size 2 --data-parallel-size 4", "--max-loras 8"]
+    made = child(SEED_DIR, python=python, arguments=more, log_file=tmp_path / "vllm.log")
+    with pytest.raises(EngineDown):
+        await made.start()
+    await made.aclose()
+    words = (tmp_path / "vllm.log").read_text().split()
+    assert words[-6:] == " ".join(more).split()
+    assert words.index("--enable-lora") < words.index("--tensor-parallel-size")
+
+
 def process(tmp_path: Path, code: str) -> VllmProcess:
     return VllmProcess(
         [sys.executable, "-c", code],

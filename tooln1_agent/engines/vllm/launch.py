@@ -35,11 +35,11 @@ _ON_CPU = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_NUM_THREADS": "1",
+    "TORCHDYNAMO_DISABLE": "1",  # or the first request waits for a C++ compiler, if there is one
 }
 _CPU_ARGUMENTS = (
     "--enforce-eager",
     *("--dtype", "bfloat16"),
-    *("--distributed-executor-backend", "uni"),  # no worker process that spins while it waits
     "--no-enable-chunked-prefill",  # a seeded request whose prompt is cut in two ends vLLM 0.32
 )
 _OURS = "TOOLN1_"
