@@ -11,6 +11,7 @@ from tooln1_agent.errors import UnknownRecord
 from tooln1_agent.examples import Example, Verify, called_tools
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.reward import score
+from trainer.advice import Advice, advise, holdings_of
 from trainer.config import GrpoConfig
 from trainer.metrics import StepMetrics
 from trainer.source import Found
@@ -37,6 +38,8 @@ class Plan:
     """Share of groups that would have no spread, if each tool's share of right replies held."""
     seconds_per_step: float | None
     """As measured in the newest run beside this one; None where there was none."""
+    advice: Advice
+    """Which method suits these examples."""
     notes: tuple[str, ...] = field(default=())
 
     def lines(self, config: GrpoConfig) -> list[str]:
@@ -58,7 +61,7 @@ class Plan:
         else:
             said.append("no logged replies to these examples, so spread cannot be foretold")
         said.append(self._time(config))
-        return [*said, *self.notes]
+        return [*said, *self.notes, *self.advice.lines(chosen=config.method)]
 
     def _time(self, config: GrpoConfig) -> str:
         size = f"{config.prompts_per_step} prompts x {config.group_size} rollouts"
@@ -92,6 +95,15 @@ def make_plan(
         for _ in rights
     ]
     every = [right for rights in served.values() for right in rights]
+    seconds = fmean(s.sample_s + s.update_s for s in last_run) if last_run else None
+    right_share = fmean(every) if every else None
+    held = holdings_of(
+        found.train,
+        new=new,
+        rejected=found.skipped.get("no_target", 0),
+        right_share=right_share,
+        steps_in_time=_over(config.time_limit_s, seconds),
+    )
     return Plan(
         train=len(found.train),
         new=new,
@@ -100,11 +112,16 @@ def make_plan(
         by_tool=dict(Counter(map(_tool_of, found.train)).most_common()),
         no_call=sum(not example.is_call for example in found.train),
         skipped=found.skipped,
-        right_share=fmean(every) if every else None,
+        right_share=right_share,
         flat_share=fmean(flat) if flat else None,
-        seconds_per_step=fmean(s.sample_s + s.update_s for s in last_run) if last_run else None,
+        seconds_per_step=seconds,
+        advice=advise(held),
         notes=tuple(notes),
     )
+
+
+def _over(time_s: float | None, seconds_per_step: float | None) -> float | None:
+    return time_s / seconds_per_step if time_s and seconds_per_step else None
 
 
 def _was_right(store: ReplayStore, example: Example) -> bool | None:

@@ -52,6 +52,7 @@ def test_a_plan_tells_what_would_be_used_and_does_nothing(
     assert f"held out for the gate: {40 - len(examples)}" in done.stdout
     assert f"by label: dataset {len(examples)}" in done.stdout
     assert f"(no call) {silent}" in done.stdout
+    assert "advised: --method grpo (as set)" in done.stdout
     assert not (tmp_path / "out").exists()
     assert store.read_bytes() == before
 
