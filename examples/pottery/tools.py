@@ -40,7 +40,7 @@ def fire_kiln(
     """
     day, hour = read_day(firing_day), read_hour(ignition_hour)
     length = " and stays on overnight" if overnight else ""
-    return DIARY.note(context, f"Kiln {kiln} is lit on {day:%d.%m.%Y} at {hour:%H:%M}{length}.")
+    return DIARY.note(context, f"Kiln {kiln} is lit on {day:%d.%m.%Y} at {hour:%I:%M %p}{length}.")
 
 
 @tool(replay_safe=True)
@@ -68,7 +68,7 @@ def reserve_wheel(
         wheel_hour: From which hour
     """
     name, day, hour = spelling.read_person(potter), read_day(wheel_day), read_hour(wheel_hour)
-    return DIARY.note(context, f"A wheel for {name} on {day:%d.%m.%Y} from {hour:%H:%M}.")
+    return DIARY.note(context, f"A wheel for {name} on {day:%d.%m.%Y} from {hour:%I:%M %p}.")
 
 
 @tool(replay_safe=True)
