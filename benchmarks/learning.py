@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evidence.arms import ARMS, FIRST, Arm
-from benchmarks.evidence.cells import QUICK, Cell, Settings, claim
+from benchmarks.evidence.cells import QUICK, Cell, Settings
+from benchmarks.evidence.claiming import claim
 from benchmarks.evidence.running import Result, label_count, read_result, run_arm
 from benchmarks.evidence.tables import cell_table, headline, markdown, summarise
 from examples.deployments import DEPLOYMENTS
@@ -98,7 +99,7 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
     if options.time_limit is not None:
         settings = replace(settings, time_limit=options.time_limit)
     work = options.work or Path("learning-work-quick" if options.quick else "learning-work")
-    claim(work, settings)
+    claim(work, settings, model=settings.model)
     return [
         Cell(name, seed, work, settings, options.threads)
         for seed in options.seeds

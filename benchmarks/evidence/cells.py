@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from examples.demo_config import DemoConfig, FeedbackMix
 from examples.demo_traffic import draw_moods
@@ -16,9 +14,6 @@ from examples.deployment_traffic import play
 from examples.deployments import DEPLOYMENTS
 from tooln1_agent.agent import Agent
 from tooln1_agent.cli.targets import load_agent
-from tooln1_agent.durable import write_whole
-from tooln1_agent.engines.local.model import base_name
-from tooln1_agent.engines.resolve import model_dir
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.rules import BUILT_IN
 from trainer.seed.deployment import Deployment, Request
@@ -147,23 +142,3 @@ class Cell:
 
     def _count(self, labels: int) -> int:
         return self.settings.requests * max(1, labels // self.settings.labels)
-
-
-def claim(work: Path, settings: Settings) -> None:
-    """Make a work directory of these settings, or go on with one.
-
-    Raises:
-        ValueError: it was begun with other settings or another model.
-    """
-    told: dict[str, Any] = {
-        **asdict(settings),
-        "base_model": base_name(model_dir(settings.model)),
-    }
-    text = json.dumps(told, indent=2)
-    path = work / "settings.json"
-    work.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise ValueError(
-            f"{str(path)!r} is of other settings or another model: give another --work"
-        )
-    write_whole(path, text)

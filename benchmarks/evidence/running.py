@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,15 @@ from benchmarks.evidence.cells import Cell
 from benchmarks.evidence.measuring import ask, figures, held_out, old_skills, spread_at_start
 from benchmarks.evidence.retrieval import with_examples
 from benchmarks.evidence.stores import Wrong, copy_store, first, judged_by, paid_by
-from examples.demo_config import fast_precision
-from examples.demo_processes import COMMAND, tail
-from tooln1_agent.adapters import Adapter, AdapterStore
+from benchmarks.evidence.training import ArmFailed, retrain
+from tooln1_agent.adapters import Adapter
 from tooln1_agent.durable import write_whole
 from tooln1_agent.examples import Example
-from tooln1_agent.gate_report import GateReport
 from tooln1_agent.replay.store import ReplayStore
-from trainer.metrics import read_metrics
-from trainer.run import known_runs
 
-NOTHING_LEARNED, DIVERGED = 3, 4
-"""Exit statuses of `tooln1-agent retrain` that are outcomes, not failures."""
-_NEIGHBOURS = 4
+NEIGHBOURS = 4
 
 Result = dict[str, Any]
-
-
-class ArmFailed(Exception):
-    """A command did not do what it must; the message says which, and shows the end of its log."""
 
 
 def result_path(cell: Cell, arm: str) -> Path:
@@ -70,8 +59,8 @@ def run_arm(cell: Cell, arm: Arm) -> Result:
     if arm.trains or arm.retrieved:
         result["labels"] = _prepare(cell, arm, home / "replay.db")
     if arm.trains:
-        adapter, told = _train(cell, arm, home)
-        result |= told
+        trained = retrain(home, _flags(cell, arm), threads=cell.threads)
+        adapter, result = trained.adapter, result | trained.as_json()
     result |= _measure(cell, arm, home / "replay.db", adapter)
     result["wall_s"] = time.monotonic() - began
     write_whole(result_path(cell, arm.name), json.dumps(result, indent=2))
@@ -98,30 +87,6 @@ def _prepare(cell: Cell, arm: Arm, store: Path) -> int:
     return kept
 
 
-def _train(cell: Cell, arm: Arm, home: Path) -> tuple[Adapter | None, Result]:
-    out, log = home / "adapters", home / "retrain.log"
-    command = [COMMAND, "retrain", "--store", str(home / "replay.db"), "--out", str(out)]
-    with log.open("wb") as output:
-        done = subprocess.run(
-            [*command, *_flags(cell, arm)], stdout=output, stderr=output, check=False
-        )
-    if done.returncode not in (0, NOTHING_LEARNED, DIVERGED):
-        raise ArmFailed(f"{cell.path.name} {arm.name}: exit {done.returncode}\n{tail(log)}")
-    run = known_runs(out / "runs")[-1]
-    steps = read_metrics(run.path)
-    told: Result = {
-        "train_seconds": steps[-1].trained_s if steps else 0.0,
-        "steps": len(steps),
-        "stopped": run.manifest.stopped or tail(log, lines=1),
-        "gate": None,
-    }
-    made = AdapterStore(out).list() if done.returncode == 0 else ()
-    if not made:
-        return None, told
-    report = GateReport.model_validate_json((made[-1].path / "gate.json").read_bytes())
-    return made[-1], told | {"gate": report.outcome, "gate_reasons": list(report.reasons)}
-
-
 def _flags(cell: Cell, arm: Arm) -> list[str]:
     """Return what `retrain` is told; the arm's own flags come last and win."""
     settings = cell.settings
@@ -132,8 +97,7 @@ def _flags(cell: Cell, arm: Arm) -> list[str]:
             raise ArmFailed(f"{arm.name} trains as long as {arm.as_long_as}: run that before it")
         limit = f"{max(1.0, other['train_seconds']):.0f}s"
     flags = ["--model", settings.model, "--seed", str(cell.seed), "--steps", str(settings.steps)]
-    flags += ["--time-limit", limit, "--threads", str(cell.threads)]
-    flags += ["--precision", fast_precision(), *settings.retrain_flags]
+    flags += ["--time-limit", limit, *settings.retrain_flags]
     if arm.coin:
         flags += ["--agent", f"{coin.__name__}:{cell.name}"]
     elif not arm.label_factor:
@@ -147,7 +111,7 @@ def _measure(cell: Cell, arm: Arm, store: Path, adapter: Adapter | None) -> Resu
     world = old_skills(seed=cell.seed, count=settings.old_skills)
     asked = questions
     if arm.retrieved is not None:
-        asked = with_examples(questions, _labelled(store), k=_NEIGHBOURS, place=arm.retrieved)
+        asked = with_examples(questions, _labelled(store), k=NEIGHBOURS, place=arm.retrieved)
     new, old = ask(settings.model, asked, world, adapter=adapter, threads=cell.threads)
     found: Result = {"held_out": figures(questions, new), "old_skills": figures(world, old)}
     if arm.name == "none":

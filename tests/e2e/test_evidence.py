@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.evidence import coin
+from benchmarks.evidence import changed, coin
 from benchmarks.evidence.arms import ARMS
+from benchmarks.evidence.cells import QUICK
+from benchmarks.evidence.claiming import claim
 from benchmarks.evidence.retrieval import Nearest, with_examples
+from benchmarks.evidence.rounds_plot import write_plot
 from benchmarks.evidence.stores import Change, Wrong, copy_store, first, judged_by, paid_by
 from benchmarks.evidence.tables import cell_table, headline, markdown, summarise
+from benchmarks.rounds import summarise as summarise_rounds
 from examples.deployments import DEPLOYMENTS
 from tests.agent.records import after, answer, asked, calling, label, turn
 from tooln1_agent.cli.targets import load_agent
@@ -52,7 +57,7 @@ def is_right(example: Example, request: Request) -> bool:
             return other == request.target
 
 
-def changed(store: Path, change: Change) -> list[Example]:
+def examples_after(store: Path, change: Change) -> list[Example]:
     """Return the examples of a copy in which the labels are changed, in the order of asking."""
     to = store.parent / "copy" / "replay.db"
     copy_store(store, to, change=change)
@@ -62,7 +67,7 @@ def changed(store: Path, change: Change) -> list[Example]:
 
 
 def test_a_copy_has_the_labels_that_came_in_first_and_every_interaction(store: Path) -> None:
-    assert len(changed(store, first(12))) == 12
+    assert len(examples_after(store, first(12))) == 12
     assert len(examples(store)) == 40
 
 
@@ -70,14 +75,14 @@ def test_a_copy_has_the_labels_that_came_in_first_and_every_interaction(store: P
 def test_just_the_wanted_share_of_the_labels_is_wrong(
     store: Path, share: float, wrong: int
 ) -> None:
-    found = changed(store, Wrong(40, share, TRUTH, seed=3))
+    found = examples_after(store, Wrong(40, share, TRUTH, seed=3))
     pairs = [(example, TRUTH[example.messages[-1].content]) for example in found]
     assert len(pairs) == 40
     assert sum(not is_right(example, request) for example, request in pairs) == wrong
 
 
 def test_where_a_coin_pays_the_labels_judge_at_the_gate_alone(store: Path) -> None:
-    found = changed(store, paid_by(coin.RULE, count=40))
+    found = examples_after(store, paid_by(coin.RULE, count=40))
     for example in found:
         assert isinstance(example.target, Verify) == (split_of(example.messages) == "train")
     assert {example.split for example in found} == {"train", "holdout"}
@@ -155,6 +160,43 @@ def test_gains_are_taken_within_a_cell_and_cells_without_a_start_are_left_out() 
     assert "| `grpo` | 80.0 | 90.0 | 0.0 |" in cell_table(found)
 
 
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_changed_deployment_has_other_names_one_more_tool_and_other_days(name: str) -> None:
+    before, after_it = DEPLOYMENTS[name].deployment, changed.changed_by_name(name)
+    old, new = ({spec.name for spec in place.tools} for place in (before, after_it))
+    assert len(new) == len(old) + 1
+    assert len(old & new) == len(old) // 2
+    assert {errand.tool for errand in after_it.errands} == new
+    assert before.conventions.date != after_it.conventions.date
+    agent = load_agent(f"{changed.__name__}:{name}")
+    assert agent.registry.specs == after_it.tools
+    for request in after_it.requests(5, 60):
+        assert all(agent.registry.validate(call)[1] is None for call in request.gold)
+
+
+def test_rounds_are_averaged_over_courses_and_drawn(tmp_path: Path) -> None:
+    found = [
+        {"arm": arm, "round": number, "begin": {"right": begin}, "end": {"right": end},
+         "labels": 100 * number, "gate": gate}
+        for arm in ("none", "grpo")
+        for number, begin, end, gate in ((1, 20.0, 60.0, "pass"), (1, 30.0, 80.0, None),
+                                         (2, 50.0, 90.0, "pass"))
+    ]  # fmt: skip
+    rows = summarise_rounds(found)
+    first_round, second = rows["grpo"]
+    assert (first_round["begin"], first_round["end"], first_round["promoted"]) == (25.0, 70.0, 0.5)
+    assert (second["labels"], second["courses"]) == (200, 1)
+    write_plot(tmp_path / "rounds.svg", rows, changes_in=2)
+    assert "the deployment changes" in (tmp_path / "rounds.svg").read_text()
+
+
+def test_a_work_directory_is_of_one_set_of_settings(tmp_path: Path) -> None:
+    for _ in range(2):
+        claim(tmp_path / "work", QUICK, model="seed")
+    with pytest.raises(ValueError, match="give another --work"):
+        claim(tmp_path / "work", replace(QUICK, labels=9), model="seed")
+
+
 def test_what_an_arm_is_compared_with_comes_before_it() -> None:
     order = list(ARMS)
     assert order[0] == "none"
@@ -164,7 +206,7 @@ def test_what_an_arm_is_compared_with_comes_before_it() -> None:
 
 
 def test_a_request_that_wants_no_call_is_mislabelled_with_one(store: Path) -> None:
-    found = changed(store, Wrong(40, 1.0, TRUTH, seed=1))
+    found = examples_after(store, Wrong(40, 1.0, TRUTH, seed=1))
     silent = [e for e in found if not TRUTH[e.messages[-1].content].gold]
     assert silent
     assert not any(isinstance(example.target, NoCall) for example in silent)
