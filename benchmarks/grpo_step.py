@@ -19,7 +19,6 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
+from benchmarks.peers.device import peak_mib, reset_peak_mib, seconds
 from benchmarks.peers.trl import make_peer
 from benchmarks.peers.work import Shape, Work, make_work, rewarded
 from trainer.prefix import Logprobs
@@ -44,8 +44,8 @@ def whole_rows(
 ) -> Logprobs:
     """The yardstick: each completion with its own prompt, all of one length, nothing padded."""
     rows = [[*p, *c] for p, group in zip(prompts, completions, strict=True) for c in group]
-    ids, start = torch.tensor(rows), len(prompts[0])
     causal = model.get_base_model()
+    ids, start = torch.tensor(rows, device=model.device), len(prompts[0])
     hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, start - 1 : -1]
     values: Tensor = token_logprobs(
         hidden.flatten(0, 1),
@@ -53,19 +53,20 @@ def whole_rows(
         weight=causal.get_output_embeddings().weight,
         temperature=temperature,
     )
-    return Logprobs(values.view(len(rows), -1), torch.ones(len(rows), ids.shape[1] - start))
+    shape = (len(rows), ids.shape[1] - start)
+    return Logprobs(values.view(shape), torch.ones(shape, device=model.device))
 
 
 def our_update(work: Work) -> float:
-    """Take one update; return its seconds of processor time."""
-    began = time.process_time()
+    """Take one update; return its seconds."""
+    began = seconds()
     update(work.policy, work.optimizer, groups=work.groups, config=work.config)
-    return time.process_time() - began
+    return seconds() - began
 
 
 def naive_update(work: Work) -> float:
     """The same update from whole rows."""
-    with patch("trainer.update.completion_logprobs", whole_rows):
+    with patch("trainer.pass_loss.completion_logprobs", whole_rows):
         return our_update(work)
 
 
@@ -82,19 +83,23 @@ class Each(TrainerCallback):
         self._after()
 
 
-def run_peer(work: Work, rounds: int, each: Each, *, samples: bool = False) -> Any:
-    """Run TRL for so many steps, and ours beside each; return its trainer."""
+def run_peer(work: Work, rounds: int, each: Each, *, samples: bool = False, **settings: Any) -> Any:
+    """Run TRL for so many steps, and ours beside each; return its trainer.
+
+    Args:
+        settings: of TRL, over those of `peers.trl`.
+    """
     with tempfile.TemporaryDirectory() as out:
         peer = make_peer(
             work.model_dir, work.groups, work.config,
-            out=Path(out), samples=samples, max_steps=rounds, num_train_epochs=rounds,
+            out=Path(out), samples=samples, max_steps=rounds, num_train_epochs=rounds, **settings,
         )  # fmt: skip
         peer.add_callback(each)
         peer.train()
     return peer
 
 
-def compare_update(work: Work, shape: Shape, rounds: int) -> dict[str, float]:
+def compare_update(work: Work, shape: Shape, rounds: int, **settings: Any) -> dict[str, float]:
     """Time updates on the same rollouts: TRL's, ours and whole rows, in turn."""
     ours: list[float] = []
     naive: list[float] = []
@@ -103,7 +108,7 @@ def compare_update(work: Work, shape: Shape, rounds: int) -> dict[str, float]:
         ours.append(our_update(work))
         naive.append(naive_update(work))
 
-    theirs = run_peer(work, rounds + 1, Each(lambda: None, after)).update_s
+    theirs = run_peer(work, rounds + 1, Each(lambda: None, after), **settings).update_s
     share = _ratio(naive, ours) / shape.bound
     return {
         "trl_over_ours": _ratio(theirs, ours),
@@ -111,6 +116,8 @@ def compare_update(work: Work, shape: Shape, rounds: int) -> dict[str, float]:
         "bound": shape.bound,
         "share_of_bound": share,
         "ours_s": statistics.median(ours[1:]),
+        "naive_s": statistics.median(naive[1:]),
+        "trl_s": statistics.median(theirs[1:]),
     }
 
 
@@ -122,9 +129,9 @@ def compare_step(work: Work, rounds: int) -> dict[str, float]:
     generator = torch.Generator().manual_seed(2)
 
     def after() -> None:
-        began = time.process_time()
+        began = seconds()
         sampled = sample_groups(work.policy, examples, config=work.config, generator=generator)
-        sample_s.append(time.process_time() - began)
+        sample_s.append(seconds() - began)
         groups = [rewarded(group, flat=n % 2 == 1) for n, group in enumerate(sampled)]
         update_s.append(our_update(work._replace(groups=groups)))
 
@@ -153,33 +160,26 @@ def growth_mib(side: str, path: Path, shape: Shape) -> float:
 
 def _growth(side: str, path: Path, shape: Shape) -> float:
     torch.set_num_threads(1)
-    work = make_work(path, shape)
+    return update_growth_mib(make_work(path, shape), side)
+
+
+def update_growth_mib(work: Work, side: str, **settings: Any) -> float:
+    """Return how much more memory than before is in use at the height of an update."""
     before, peaks = [0.0], [0.0]
 
     def begin() -> None:
-        before[0] = _reset_peak_mib()
+        before[0] = reset_peak_mib()
 
     def end() -> None:
-        peaks[0] = _status_mib("VmHWM")
+        peaks[0] = peak_mib()
 
     if side == "trl":
-        run_peer(work, 1, Each(begin, end))
+        run_peer(work, 1, Each(begin, end), **settings)
     else:
         begin()
         our_update(work)
         end()
     return peaks[0] - before[0]
-
-
-def _reset_peak_mib() -> float:
-    """Forget the highest resident set so far; return the present one (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status_mib("VmRSS")
-
-
-def _status_mib(name: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def measure(*, quick: bool) -> dict[str, Any]:

@@ -7,7 +7,6 @@ no gradient checkpointing, no logging of completions, one pass for all rollouts 
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
 
+from benchmarks.peers.device import seconds
 from trainer.config import GrpoConfig
 from trainer.loss import LossName
 from trainer.rollout import Group
@@ -61,7 +61,7 @@ EPSILON = 1e-4
 
 
 class Peer(GRPOTrainer):
-    """GRPOTrainer that keeps the loss and the processor time of each of its passes."""
+    """GRPOTrainer that keeps the loss and the time of each of its passes."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.losses: list[float] = []
@@ -77,15 +77,15 @@ class Peer(GRPOTrainer):
         return loss
 
     def _prepare_inputs(self, *args: Any) -> Any:
-        began = time.process_time()
+        began = seconds()
         prepared = super()._prepare_inputs(*args)
-        self.prepare_s.append(time.process_time() - began)
+        self.prepare_s.append(seconds() - began)
         return prepared
 
     def training_step(self, *args: Any) -> Tensor:
-        began = time.process_time()
+        began = seconds()
         loss: Tensor = super().training_step(*args)
-        self.update_s.append(time.process_time() - began - self.prepare_s[-1])
+        self.update_s.append(seconds() - began - self.prepare_s[-1])
         return loss
 
 

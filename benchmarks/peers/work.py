@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, PretrainedConfig, Qwen3Config
 
 from tooln1_agent.examples import Example, NoCall, example_id
 from tooln1_agent.messages import Message
@@ -48,8 +48,21 @@ class Work(NamedTuple):
     config: GrpoConfig
 
 
-def make_model(path: Path, vocabulary: int) -> None:
-    """Write a random model whose tokenizer knows every byte, and words that fill it up."""
+def small_model(vocabulary: int) -> PretrainedConfig:
+    """Return the shape of what is measured on a CPU."""
+    return Qwen3Config(
+        vocab_size=vocabulary, hidden_size=128, intermediate_size=512, num_hidden_layers=4,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=32, tie_word_embeddings=True,
+        max_position_embeddings=8192, bos_token_id=None, eos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+
+
+def make_model(path: Path, config: PretrainedConfig, *, vocabulary: int) -> None:
+    """Write a random model whose tokenizer knows every byte, and words that fill it up.
+
+    Args:
+        vocabulary: of the tokenizer; the model's may be larger.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({char: i for i, char in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -58,22 +71,22 @@ def make_model(path: Path, vocabulary: int) -> None:
     missing = range(vocabulary - tokenizer.get_vocab_size())
     tokenizer.add_tokens([AddedToken(f"@{n}@", normalized=False) for n in missing])
     torch.manual_seed(0)
-    shape = Qwen3Config(
-        vocab_size=vocabulary, hidden_size=128, intermediate_size=512, num_hidden_layers=4,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=32, tie_word_embeddings=True,
-        max_position_embeddings=8192, bos_token_id=None, eos_token_id=None, pad_token_id=None,
-    )  # fmt: skip
-    Qwen3ForCausalLM(shape).save_pretrained(path)
+    AutoModelForCausalLM.from_config(config).save_pretrained(path)
     tokenizer.save(str(path / "tokenizer.json"))
 
 
-def make_work(path: Path, shape: Shape, *, groups: int = 1) -> Work:
-    """Make a model and groups of fixed rollouts; every second group is without spread."""
+def make_work(path: Path, shape: Shape, *, groups: int = 1, **changes: Any) -> Work:
+    """Make a model and groups of fixed rollouts; every second group is without spread.
+
+    Args:
+        path: of the model, a small one if there is none.
+        changes: of the settings of training.
+    """
     if not (path / "config.json").exists():
-        make_model(path, shape.vocabulary)
+        make_model(path, small_model(shape.vocabulary), vocabulary=shape.vocabulary)
     config = GrpoConfig(
         loss="dapo", beta=0.0, group_size=GROUP, max_tokens=shape.completion,
-        tokens_per_pass=1 << 20,
+        tokens_per_pass=1 << 20, **changes,
     )  # fmt: skip
     policy = load_policy(path, config)
     draws = torch.Generator().manual_seed(1)
