@@ -162,6 +162,24 @@ async def test_a_server_that_stays_away_is_down():
     assert len(attempts) == 2
 
 
+@pytest.mark.parametrize(
+    ("response", "is_well"),
+    [
+        (httpx.Response(200, json={"data": []}), True),
+        (httpx.Response(404), True),  # it need not list its models
+        (httpx.Response(503), False),
+        (httpx.Response(500), False),
+    ],
+)
+async def test_a_server_is_back_when_it_answers(response, is_well):
+    engine = engine_for(lambda _: response)
+    if is_well:
+        await engine.check()
+        return
+    with pytest.raises((EngineBusy, EngineDown)):
+        await engine.check()
+
+
 async def test_a_lost_connection_is_not_asked_again():
     attempts = []
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from tooln1_agent.errors import EngineDown, ToolN1Error
+from tooln1_agent.errors import EngineBusy, EngineDown, ToolN1Error
 
 log = logging.getLogger("tooln1_agent.engines.rota")
 
@@ -80,7 +80,7 @@ class Rota(Generic[Member]):
     async def _look_after(self, place: int) -> None:
         try:
             await self._check(self.members[place])
-        except EngineDown:
+        except (EngineBusy, EngineDown):
             return  # as was known
         except ToolN1Error as error:
             log.error("server %d of %d stays away: %s", place + 1, len(self.members), error)
