@@ -19,8 +19,10 @@ LITELLM_STAMP := $(LITELLM_VENV)/.installed
 VERL_VENV := .venv-verl
 VERL_STAMP := $(VERL_VENV)/.installed
 
+EVIDENCE := benchmarks/learning.py benchmarks/rounds.py
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-vllm test-verl check format bench clean
+.PHONY: help install demo test test-fast test-vllm test-verl check format bench evidence clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -69,9 +71,12 @@ format: $(STAMP) ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) $(VLLM_STAMP) $(LITELLM_STAMP) ## run every benchmark that needs no GPU; each prints one JSON object last
-	@set -e; for script in $(filter-out benchmarks/gpu_%,$(wildcard benchmarks/*.py)); do \
+bench: $(STAMP) $(VLLM_STAMP) $(LITELLM_STAMP) ## run every benchmark that takes minutes and no GPU; each prints one JSON object last
+	@set -e; for script in $(filter-out benchmarks/gpu_% $(EVIDENCE),$(wildcard benchmarks/*.py)); do \
 		echo "== $$script"; $(BIN)/python "$$script" --json; done
+
+evidence: $(STAMP) ## what one retrain learns, and five rounds: hours, and goes on where it stopped
+	@set -e; for script in $(EVIDENCE); do $(BIN)/python "$$script" --json $(ARGS); done
 
 $(LITELLM_STAMP): constraints-litellm.txt
 	test -x $(LITELLM_VENV)/bin/python || $(PYTHON) -m venv $(LITELLM_VENV)

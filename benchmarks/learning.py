@@ -27,7 +27,7 @@ from benchmarks.evidence.arms import ARMS, FIRST, Arm
 from benchmarks.evidence.cells import QUICK, Cell, Settings
 from benchmarks.evidence.claiming import claim
 from benchmarks.evidence.running import Result, label_count, read_result, run_arm
-from benchmarks.evidence.tables import cell_table, headline, markdown, summarise
+from benchmarks.evidence.tables import cell_table, controls_promoted, headline, markdown, summarise
 from examples.deployments import DEPLOYMENTS
 
 
@@ -124,6 +124,7 @@ def main() -> int:
         sys.stdout.write(report)
     found: dict[str, Any] = headline(rows) if "grpo" in rows else {}
     found |= {"cells": len(cells), "failed": failed, "arms": rows}
+    found["controls_promoted"] = controls_promoted(rows)
     rounded = json.loads(json.dumps(found), parse_float=lambda text: round(float(text), 2))
     sys.stdout.write(json.dumps(rounded) + "\n")
     return 1 if failed else 0

@@ -26,23 +26,25 @@ class Arm:
     """Where the nearest labelled requests stand in the prompt."""
     as_long_as: str | None = None
     """An arm before this one, which it trains as long as."""
+    to_convergence: bool = False
+    """Whether it has as much time as it needs, within reason."""
     is_control: bool = False
     """Whether nothing true can be learned, so that the gate must not pass it."""
 
 
-_LONG = ("--steps", "300", "--time-limit", "15m")
+_SFT, _BOTH = ("--method", "sft"), ("--method", "sft+grpo")
 _EVERY = (
     Arm("none", "no learning", trains=False),
     Arm("grpo", "GRPO"),
-    Arm("sft", "SFT, short thought", flags=("--method", "sft", "--thoughts", "short")),
+    Arm("sft", "SFT, short thought", flags=_SFT),
     Arm("retrieval", "four corrections as past exchanges", trains=False, retrieved="exchanges"),
     Arm("verifier", "GRPO, no labels, the rule as reward", label_factor=0.0),
     Arm("lr-0", "control: learning rate 0", flags=("--learning-rate", "0"), is_control=True),
     Arm("shuffled", "control: shuffled labels", flags=("--shuffle-labels",), is_control=True),
     Arm("random", "control: random rewards", coin=True, is_control=True),
-    Arm("sft+grpo", "SFT, then GRPO; as long as GRPO", flags=("--method", "sft+grpo"),
+    Arm("sft+grpo", "SFT, then GRPO; as long as GRPO", flags=_BOTH,
         as_long_as="grpo"),
-    Arm("sft-own", "SFT, the model's own thought", flags=("--method", "sft", "--thoughts", "own")),
+    Arm("sft-own", "SFT, the model's own thought", flags=(*_SFT, "--thoughts", "own")),
     Arm("labels-100", "GRPO, a third of the labels", label_factor=1 / 3),
     Arm("labels-600", "GRPO, twice the labels", label_factor=2.0),
     Arm("wrong-0", "GRPO, no wrong label", wrong=0.0),
@@ -50,9 +52,10 @@ _EVERY = (
     Arm("wrong-20", "GRPO, 20 % wrong labels", wrong=0.2),
     Arm("retrieval-text", "four corrections in the instructions", trains=False,
         retrieved="instructions"),
-    Arm("grpo-long", "GRPO to convergence", flags=_LONG),
-    Arm("sft-long", "SFT to convergence", flags=(*_LONG, "--method", "sft")),
-    Arm("sft+grpo-long", "SFT, then GRPO, to convergence", flags=(*_LONG, "--method", "sft+grpo")),
+    Arm("grpo-long", "GRPO to convergence", to_convergence=True),
+    Arm("sft-long", "SFT to convergence", flags=_SFT, to_convergence=True),
+    Arm("sft+grpo-long", "SFT, then GRPO, to convergence", flags=_BOTH,
+        to_convergence=True),
 )  # fmt: skip
 ARMS = {arm.name: arm for arm in _EVERY}
 FIRST = ("none", "grpo")

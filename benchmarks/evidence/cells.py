@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,11 @@ from examples.deployment_traffic import play
 from examples.deployments import DEPLOYMENTS
 from tooln1_agent.agent import Agent
 from tooln1_agent.cli.targets import load_agent
-from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.rules import BUILT_IN
 from trainer.seed.deployment import Deployment, Request
 
 MOST_LOGGED = 1000
-"""Interactions that the labels of the standard arms may be taken from."""
+"""Logged interactions that the usual number of labels may be taken from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,9 @@ class Settings:
     steps: int = 90
     """Optimizer steps of an arm that does not say otherwise, within `time_limit`."""
     time_limit: str = "5m"
+    long_steps: int = 300
+    """Most steps of an arm that trains to convergence, or as long as another one."""
+    long_time_limit: str = "15m"
     retrain_flags: tuple[str, ...] = ("--max-tokens", "128", "--checkpoint-every", "30")
 
 
@@ -53,8 +54,11 @@ QUICK = Settings(
     groups=2,
     steps=3,
     time_limit="1m",
-    retrain_flags=("--max-tokens", "96", "--prompts-per-step", "4", "--group-size", "4"),
-)
+    long_steps=4,
+    long_time_limit="1m",
+    retrain_flags=("--max-tokens", "96", "--prompts-per-step", "4", "--group-size", "4",
+                   "--sft-steps", "2"),
+)  # fmt: skip
 """Every part in small, to see whether it works; learns nothing."""
 
 
@@ -123,7 +127,6 @@ class Cell:
             feedback=FeedbackMix(speaks=self.settings.speaks),
         )
         asked = list(zip(self.requests(labels), draw_moods(config), strict=True))
-        random.Random(self.seed).shuffle(asked)
         agent = self.agent
         asyncio.run(
             play(
@@ -134,11 +137,14 @@ class Cell:
                 config=config,
             )
         )
-        with ReplayStore(config.store, create=False) as store:
-            logged = store.count()
-        most = MOST_LOGGED * max(1, labels // self.settings.labels)
-        if logged > most:
-            raise ValueError(f"{logged} interactions were logged, at most {most} are meant to be")
+
+    def logged(self, labels: int) -> int:
+        """Return how many logged interactions so many labels may be taken from."""
+        return MOST_LOGGED * self._times(labels)
 
     def _count(self, labels: int) -> int:
-        return self.settings.requests * max(1, labels // self.settings.labels)
+        return self.settings.requests * self._times(labels)
+
+    def _times(self, labels: int) -> int:
+        """Return how many times the usual traffic is needed for so many labels."""
+        return max(1, labels // self.settings.labels)

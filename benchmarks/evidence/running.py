@@ -81,7 +81,7 @@ def _prepare(cell: Cell, arm: Arm, store: Path) -> int:
     elif arm.wrong is not None:
         truth = {request.text: request for request in cell.requests(count)}
         change = Wrong(count, arm.wrong, truth, cell.seed)
-    kept = copy_store(cell.traffic(count), store, change=change)
+    kept = copy_store(cell.traffic(count), store, change=change, most=cell.logged(count))
     if not count:
         judged_by(store, cell.rule)
     return kept
@@ -90,19 +90,27 @@ def _prepare(cell: Cell, arm: Arm, store: Path) -> int:
 def _flags(cell: Cell, arm: Arm) -> list[str]:
     """Return what `retrain` is told; the arm's own flags come last and win."""
     settings = cell.settings
-    limit = settings.time_limit
-    if arm.as_long_as is not None:
-        other = read_result(cell, arm.as_long_as)
-        if other is None:
-            raise ArmFailed(f"{arm.name} trains as long as {arm.as_long_as}: run that before it")
-        limit = f"{max(1.0, other['train_seconds']):.0f}s"
-    flags = ["--model", settings.model, "--seed", str(cell.seed), "--steps", str(settings.steps)]
+    steps, limit = _limits(cell, arm)
+    flags = ["--model", settings.model, "--seed", str(cell.seed), "--steps", str(steps)]
     flags += ["--time-limit", limit, *settings.retrain_flags]
     if arm.coin:
         flags += ["--agent", f"{coin.__name__}:{cell.name}"]
     elif not arm.label_factor:
         flags += ["--agent", cell.app]
     return [*flags, *arm.flags]
+
+
+def _limits(cell: Cell, arm: Arm) -> tuple[int, str]:
+    """Return the most steps and the most time that an arm may train."""
+    settings = cell.settings
+    if arm.as_long_as is not None:
+        other = read_result(cell, arm.as_long_as)
+        if other is None:
+            raise ArmFailed(f"{arm.name} trains as long as {arm.as_long_as}: run that before it")
+        return settings.long_steps, f"{max(1.0, other['train_seconds']):.0f}s"
+    if arm.to_convergence:
+        return settings.long_steps, settings.long_time_limit
+    return settings.steps, settings.time_limit
 
 
 def _measure(cell: Cell, arm: Arm, store: Path, adapter: Adapter | None) -> Result:

@@ -19,16 +19,21 @@ Labelled = tuple[Interaction, LabelEvent]
 Change = Callable[[Sequence[Labelled]], Iterator[LabelEvent]]
 
 
-def copy_store(source: Path, to: Path, *, change: Change) -> int:
-    """Copy all interactions, and of the labels what `change` makes of them; return how many."""
+def copy_store(source: Path, to: Path, *, change: Change, most: int | None = None) -> int:
+    """Copy interactions, and of their labels what `change` makes of them; return how many labels.
+
+    Args:
+        most: how many interactions, those that began first; all of them if not given.
+    """
     to.parent.mkdir(parents=True, exist_ok=True)
     unfinished = to.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
     with ReplayStore(source, create=False) as old, ReplayStore(unfinished) as new:
-        by_id = {interaction.id: interaction for interaction in old.interactions()}
+        by_id = {interaction.id: interaction for interaction in old.interactions(limit=most)}
         for interaction in by_id.values():
             new.begin(interaction)
-        labels = list(change([(by_id[event.interaction], event) for event in old.labels()]))
+        given = [event for event in old.labels() if event.interaction in by_id]
+        labels = list(change([(by_id[event.interaction], event) for event in given]))
         for event in labels:
             new.add_label(event)
     unfinished.rename(to)

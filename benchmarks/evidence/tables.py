@@ -46,6 +46,11 @@ def headline(rows: Mapping[str, Row], *, arm: str = "grpo") -> Row:
     }
 
 
+def controls_promoted(rows: Mapping[str, Row]) -> int:
+    """Return in how many cells the gate passed an arm that could learn nothing true."""
+    return sum(row["gate"].get("pass", 0) for name, row in rows.items() if ARMS[name].is_control)
+
+
 def markdown(rows: Mapping[str, Row]) -> str:
     """Write the table of all arms."""
     head = (

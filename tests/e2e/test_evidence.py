@@ -15,7 +15,13 @@ from benchmarks.evidence.claiming import claim
 from benchmarks.evidence.retrieval import Nearest, with_examples
 from benchmarks.evidence.rounds_plot import write_plot
 from benchmarks.evidence.stores import Change, Wrong, copy_store, first, judged_by, paid_by
-from benchmarks.evidence.tables import cell_table, headline, markdown, summarise
+from benchmarks.evidence.tables import (
+    cell_table,
+    controls_promoted,
+    headline,
+    markdown,
+    summarise,
+)
 from benchmarks.rounds import summarise as summarise_rounds
 from examples.deployments import DEPLOYMENTS
 from tests.agent.records import after, answer, asked, calling, label, turn
@@ -69,6 +75,9 @@ def examples_after(store: Path, change: Change) -> list[Example]:
 def test_a_copy_has_the_labels_that_came_in_first_and_every_interaction(store: Path) -> None:
     assert len(examples_after(store, first(12))) == 12
     assert len(examples(store)) == 40
+    assert copy_store(store, store.parent / "few.db", change=first(40), most=7) == 7
+    with ReplayStore(store.parent / "few.db", create=False) as few:
+        assert few.count() == 7
 
 
 @pytest.mark.parametrize(("share", "wrong"), [(0.0, 0), (0.05, 2), (0.2, 8)])
@@ -156,6 +165,8 @@ def test_gains_are_taken_within_a_cell_and_cells_without_a_start_are_left_out() 
     assert (told["groups_with_spread_at_start"], told["train_seconds"]) == (70.0, 150.0)
     assert (told["old_skills_points"], told["no_call_points"], told["labels_used"]) == (0, 0, 300)
     assert rows["grpo"]["gate"] == {"pass": 1, "no adapter": 1}
+    found.append(result("random", 1, 40.0, gate="pass"))
+    assert (controls_promoted(rows), controls_promoted(summarise(found))) == (0, 1)
     assert "| 30.0 → 85.0 | +55.0 (7.1) |" in markdown(rows)
     assert "| `grpo` | 80.0 | 90.0 | 0.0 |" in cell_table(found)
 
