@@ -7,8 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from trainer.loss import VARIANTS, LossName
-from trainer.prefix import PrefixForm
+from trainer.variants import VARIANTS, LossName, PrefixForm
 
 LoraRank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
 """The ranks that vLLM serves."""
@@ -30,7 +29,7 @@ class GrpoConfig(BaseModel):
     """What is thought before the gold calls: a short sentence, or what the policy itself thinks
     when it is sampled, which costs as much as GRPO's sampling."""
     loss: LossName = "tool_n1"
-    """Variant of the loss: see `loss.VARIANTS`."""
+    """Variant of the loss: see `variants`."""
     steps: int = Field(default=60, ge=1)
     """Most optimizer steps."""
     time_limit_s: float | None = Field(default=None, gt=0)

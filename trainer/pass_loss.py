@@ -11,7 +11,6 @@ from torch import Tensor
 
 from trainer.config import GrpoConfig
 from trainer.loss import (
-    VARIANTS,
     clipped_loss,
     clipped_share,
     completion_ratios,
@@ -24,6 +23,7 @@ from trainer.loss import (
 from trainer.passes import Share
 from trainer.policy import Policy
 from trainer.prefix import completion_logprobs
+from trainer.variants import VARIANTS
 
 
 @dataclass(slots=True)

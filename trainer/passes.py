@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from trainer.advantage import group_advantages
-from trainer.prefix import PrefixForm
 from trainer.rollout import Group, Rollout
+from trainer.variants import PrefixForm
 
 
 @dataclass(slots=True)

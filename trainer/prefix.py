@@ -14,16 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from trainer.errors import UnsupportedModel
+from trainer.variants import PrefixForm
 from trainer.vocabulary import token_logprobs
-
-PrefixForm = Literal["cached", "packed"]
 
 
 class Logprobs(NamedTuple):

@@ -10,11 +10,11 @@ import torch
 
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged, Exploded
-from trainer.loss import VARIANTS
 from trainer.pass_loss import Sums, pass_loss
 from trainer.passes import Budget, Share, group_shares, passes
 from trainer.policy import Policy
 from trainer.rollout import Group
+from trainer.variants import VARIANTS
 
 
 class UpdateStats(NamedTuple):

@@ -22,8 +22,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from benchmarks.peers.device import seconds
 from trainer.config import GrpoConfig
-from trainer.loss import LossName
 from trainer.rollout import Group
+from trainer.variants import LossName
 
 LOSSES: dict[LossName, dict[str, Any]] = {
     "tool_n1": {"loss_type": "dapo"},

@@ -12,11 +12,11 @@ from benchmarks.peers.trl import EPSILON, LOSSES, make_peer
 from tooln1_agent.examples import Example
 from trainer import advantage
 from trainer.config import GrpoConfig
-from trainer.loss import VARIANTS, LossName
 from trainer.policy import Policy, load_policy
 from trainer.prefix import completion_logprobs
 from trainer.rollout import Group, Reward, Rollout
 from trainer.update import update
+from trainer.variants import VARIANTS, LossName
 
 # One of two or three of four: the standard deviation is 0.5 in each group that has spread. The
 # constants added to it differ, by a factor that is then the same for all; the last group is flat.

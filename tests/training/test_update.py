@@ -14,12 +14,12 @@ from torch import Tensor
 from tooln1_agent.examples import Example
 from trainer.config import GrpoConfig
 from trainer.errors import Diverged, Exploded
-from trainer.loss import VARIANTS, LossName
 from trainer.passes import Budget, group_shares, passes
 from trainer.policy import Policy, load_policy
-from trainer.prefix import PrefixForm, completion_logprobs
+from trainer.prefix import completion_logprobs
 from trainer.rollout import Group, Reward, Rollout
 from trainer.update import UpdateStats, update
+from trainer.variants import VARIANTS, LossName, PrefixForm
 
 REWARDS = [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
 PROMPTS = [(5, 6, 7, 8, 9), (10, 11), (12, 13, 14)]

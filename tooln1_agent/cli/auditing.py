@@ -58,7 +58,7 @@ def renew(
     agent: Annotated[str, typer.Option(help="MODULE:AGENT that has the tools as they are now.")],
     turn: Annotated[int, typer.Option(help="Which model call is meant; 0 is the first.")] = 0,
     author: Annotated[
-        str | None, typer.Option(help="Who says so. [default: the user of this process]")
+        str | None, typer.Option(help="Who says so; the user of this process if not given.")
     ] = None,
 ) -> None:
     """Vouch that an expired target is right for the tools as they are now."""

@@ -49,7 +49,7 @@ def gate(
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file whose [gate] table sets the limits.")
+        Path | None, typer.Option(help="TOML file whose table gate sets the limits.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False,
 ) -> None:

@@ -33,7 +33,7 @@ def label(
     turn: Annotated[int, typer.Option(help="Which model call is meant; 0 is the first.")] = 0,
     comment: Annotated[str, typer.Option(help="Why, for people to read.")] = "",
     author: Annotated[
-        str | None, typer.Option(help="Who says so. [default: the user of this process]")
+        str | None, typer.Option(help="Who says so; the user of this process if not given.")
     ] = None,
 ) -> None:
     """Label a turn of a logged interaction; labels are added, never changed."""
