@@ -22,8 +22,9 @@ def claim(work: Path, settings: Any, *, model: str) -> None:
     text = json.dumps(told, indent=2)
     path = work / "settings.json"
     work.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if not path.exists():
+        write_whole(path, text)
+    elif path.read_text(encoding="utf-8") != text:
         raise ValueError(
             f"{str(path)!r} is of other settings or another model: give another --work"
         )
-    write_whole(path, text)

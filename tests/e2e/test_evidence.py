@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +34,13 @@ from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.reward import judge
 from trainer.seed.deployment import Request
 
+ROOT = Path(__file__).parents[2]
 MARINA = DEPLOYMENTS["marina"].deployment
 REQUESTS = MARINA.requests(1, 40)
+ASKED_FOR = (
+    "before_mean", "after_mean", "gain_points_mean", "gain_points_sd", "old_skills_points",
+    "no_call_points", "groups_with_spread_at_start", "labels_used", "train_seconds",
+)  # fmt: skip
 TRUTH = {request.text: request for request in REQUESTS}
 
 
@@ -206,6 +214,30 @@ def test_a_work_directory_is_of_one_set_of_settings(tmp_path: Path) -> None:
         claim(tmp_path / "work", QUICK, model="seed")
     with pytest.raises(ValueError, match="give another --work"):
         claim(tmp_path / "work", replace(QUICK, labels=9), model="seed")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_benchmark_goes_from_traffic_to_table_and_does_nothing_twice(tmp_path: Path) -> None:
+    work, table = tmp_path / "work", tmp_path / "table.md"
+    few = ["--deployments", "marina", "--seeds", "1", "--threads", "1", "--arms", "grpo"]
+    command = [sys.executable, "benchmarks/learning.py", "--quick", "--json", *few]
+    places = ["--work", str(work), "--table", str(table)]
+
+    def run() -> dict[str, object]:
+        done = subprocess.run(
+            [*command, *places], cwd=ROOT, capture_output=True, text=True, timeout=800
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+    found = run()
+    assert found["labels_used"] == QUICK.labels
+    assert all(name in found for name in ASKED_FOR)
+    assert "| GRPO (`grpo`) |" in table.read_text()
+    kept = {path: path.stat().st_mtime_ns for path in work.rglob("*.json")}
+    assert run() == found
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
 
 
 def test_what_an_arm_is_compared_with_comes_before_it() -> None:
