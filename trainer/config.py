@@ -94,9 +94,10 @@ class GrpoConfig(BaseModel):
     tokens_per_pass: int = Field(default=8192, ge=1)
     """Padded tokens of one forward and backward pass; the gradient does not depend on it. Halved
     for the rest of the run when memory runs out."""
-    prefix_form: Literal["auto", "cached", "packed"] = "auto"
+    prefix_form: Literal["auto", "cached", "packed", "flex"] = "auto"
     """How the rollouts of a group share their prompt (see `prefix`): "auto" is "packed" with
-    gradient checkpointing and "cached" without, which is less work."""
+    gradient checkpointing and "cached" without, which is less work. "flex" is "packed" under
+    FlexAttention, on a GPU; "auto" never takes it, as it has not run on one yet."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
     solved_share: float = Field(default=0.95, gt=0.0, le=1.0)

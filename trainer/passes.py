@@ -78,7 +78,7 @@ def _padded_tokens(shares: Sequence[Share], form: PrefixForm) -> int:
     for share in shares:
         lengths = [len(rollout.completion_ids) for rollout in share.rollouts]
         sampled.setdefault(share.prompt_ids, []).extend(lengths)
-    if form == "packed":
+    if form != "cached":
         return len(sampled) * max(len(prompt) + sum(of) for prompt, of in sampled.items())
     rows = [length for of in sampled.values() for length in of]
     return len(sampled) * max(map(len, sampled)) + len(rows) * max(rows)

@@ -1,6 +1,6 @@
 """Log-probs of many completions of the same prompts, each prompt computed once.
 
-Two forms with one result, to rounding; the gradient of every completion flows back through the
+Three forms with one result, to rounding; the gradient of every completion flows back through the
 shared prompt, and equals that of whole rows.
 
 - cached: the prompts fill a cache, which is copied for each completion. Less work, as no
@@ -8,6 +8,8 @@ shared prompt, and equals that of whole rows.
 - packed: one row holds a prompt and all of its completions, under a mask that shows each
   completion the prompt and itself. One pass and no cache, so it can be checkpointed; the mask takes
   four bytes for each pair of tokens in the row.
+- flex: the same row under FlexAttention, which leaves out what is hidden; on a GPU alone, as it has
+  no gradient elsewhere.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from tooln1_agent.errors import ConfigError
 from trainer.errors import UnsupportedModel
+from trainer.packed_mask import attend_by_blocks, block_mask, score_mask
 from trainer.variants import PrefixForm
 from trainer.vocabulary import token_logprobs
 
@@ -60,10 +64,10 @@ def completion_logprobs(
         prompts: P lists of ids, none empty; equal ones are computed once.
         completions: for each prompt its completions, none empty; B in all, in order.
         temperature: the logits are divided by it.
-        form: packed is needed with gradient checkpointing, which drops the cache.
+        form: not cached with gradient checkpointing, which drops the cache.
 
     Raises UnsupportedModel where dropout is active, a layer does not attend to all tokens, or the
-    cache is dropped.
+    cache is dropped; ConfigError for flex with gradient on a CPU.
     """
     rows = list(chain.from_iterable(completions))
     if len(prompts) != len(completions) or not all(prompts) or not rows or not all(rows):
@@ -124,7 +128,21 @@ def _cached(body: Any, work: _Work) -> Tensor:
 
 
 def _packed(body: Any, work: _Work) -> Tensor:
-    """Return the hidden states that predict the completions' tokens, row by row: (N, H).
+    """Return the hidden states that predict the completions' tokens, row by row: (N, H)."""
+    dtype = next(body.parameters()).dtype
+    return _in_rows(body, work, mask=lambda segment: score_mask(segment, dtype))
+
+
+def _flex(body: Any, work: _Work) -> Tensor:
+    """Return the same, under FlexAttention."""
+    if work.device.type == "cpu" and torch.is_grad_enabled():
+        raise ConfigError("FlexAttention has no gradient on a CPU; use prefix_form='packed' there")
+    attend_by_blocks(body)
+    return _in_rows(body, work, mask=block_mask)
+
+
+def _in_rows(body: Any, work: _Work, *, mask: Callable[[Tensor], Any]) -> Tensor:
+    """Return the hidden states of rows that hold a prompt and all of its completions.
 
     The last token of a completion predicts nothing and has no place in the row.
     """
@@ -142,10 +160,7 @@ def _packed(body: Any, work: _Work) -> Tensor:
         _padded(lists, work.device)[0] for lists in (ids, positions, segments)
     )  # (P, L)
     hidden = body(
-        input_ids=padded,
-        attention_mask=_shared_prompt_mask(segment, next(body.parameters()).dtype),
-        position_ids=position,
-        use_cache=False,
+        input_ids=padded, attention_mask=mask(segment), position_ids=position, use_cache=False
     ).last_hidden_state  # (P, L, H)
     width = hidden.shape[1]
     flat = torch.tensor([row * width + place for row, place in sources], device=work.device)
@@ -161,23 +176,11 @@ def _pick(states: Tensor, places: Tensor) -> Tensor:
     return states.flatten(0, 1).index_select(0, places)
 
 
-def _shared_prompt_mask(segment: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what is added to attention scores: 0 where a token may look, else -inf: (P, 1, L, L).
-
-    Floats, as eager attention adds a boolean mask to the scores: True counts 1, and nothing is
-    hidden. Padding, at the end of the row, sees the prompt: a softmax over nothing is NaN, and its
-    gradient spoils every weight.
-
-    Args:
-        segment: (P, L): 0 in the prompt and on padding, a number of its own in each completion.
-    """
-    query, key = segment[:, :, None], segment[:, None, :]
-    visible = ((key == 0) | (key == query)).tril()
-    hidden = torch.zeros(visible.shape, dtype=dtype, device=segment.device)
-    return hidden.masked_fill_(~visible, float("-inf"))[:, None]
-
-
-_FORMS: dict[PrefixForm, Callable[[Any, _Work], Tensor]] = {"cached": _cached, "packed": _packed}
+_FORMS: dict[PrefixForm, Callable[[Any, _Work], Tensor]] = {
+    "cached": _cached,
+    "packed": _packed,
+    "flex": _flex,
+}
 
 
 def _check(causal: Any) -> None:

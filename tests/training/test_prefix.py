@@ -9,10 +9,13 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_mask
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from tooln1_agent.errors import ConfigError
 from trainer.errors import UnsupportedModel
+from trainer.packed_mask import block_mask, score_mask
 from trainer.prefix import PrefixForm, completion_logprobs
 
 VOCABULARY = 97
@@ -236,3 +239,53 @@ def test_empty_and_unmatched_lists_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="every prompt"):
         completion_logprobs(torch.nn.Linear(1, 1), prompts, completions)
+
+
+# FlexAttention
+
+
+def test_blocks_hide_what_the_scores_hide() -> None:
+    segment = torch.tensor([[0, 0, 0, 1, 1, 2, 2, 2], [0, 0, 3, 4, 4, 0, 0, 0]])
+    blocks = create_mask(block_mask(segment).mask_mod, 2, 1, 8, 8, device="cpu")
+    assert torch.equal(blocks, score_mask(segment, torch.float32) == 0)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch's compiler
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+def test_flex_attention_computes_what_the_explicit_mask_does(
+    family: Literal["qwen3", "llama"], bfloat16: bool
+) -> None:
+    model = make_model(family)
+    eager = torch.compiler.set_stance("force_eager")  # compiling takes a minute on a CPU
+    with eager, torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        expected = completion_logprobs(model, PROMPTS, COMPLETIONS, form="packed").values
+        found = completion_logprobs(model, PROMPTS, COMPLETIONS, form="flex").values
+        again = completion_logprobs(model, PROMPTS, COMPLETIONS, form="packed").values
+        cached = completion_logprobs(model, PROMPTS, COMPLETIONS, form="cached").values
+    tolerance = 2e-2 if bfloat16 else 1e-5
+    assert relative_error(found, expected) <= tolerance
+    assert torch.equal(again, expected)  # other masks go where they went before
+    assert relative_error(cached, expected) <= tolerance
+
+
+def test_flex_attention_with_gradient_is_refused_on_a_cpu() -> None:
+    with pytest.raises(ConfigError, match="prefix_form='packed'"):
+        completion_logprobs(make_model(), PROMPTS, COMPLETIONS, form="flex")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_under_flex_attention_are_those_of_the_explicit_mask(checkpointing: bool) -> None:
+    model = make_model(head_dim=16).cuda()
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+    packed, flex = (
+        gradients(model, completion_logprobs(model, PROMPTS, COMPLETIONS, form=form).values.sum())
+        for form in ("packed", "flex")
+    )
+    for name, gradient in flex.items():
+        assert relative_error(gradient, packed[name]) <= 1e-4, name
