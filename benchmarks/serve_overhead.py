@@ -79,25 +79,32 @@ def main() -> None:
     for needed in (options.vllm_python, options.litellm):
         if not needed.exists():
             parser.error(f"there is no {needed}; the head of this file says how to get both peers")
-    work = QUICK if options.quick else Work()
+    figures = run(QUICK if options.quick else Work(), options)
+    if not options.json:
+        sys.stdout.write(f"{_told(figures)}\n")
+    sys.stdout.write(json.dumps(figures | {"holds": holds(figures)}) + "\n")
+
+
+def run(work: Work, options: argparse.Namespace) -> dict[str, Any]:
+    """Start everything, each where it belongs, and return all figures."""
+    for_vllm, for_others = split_cores(pin=not options.no_pin)
     with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
-        home, (for_vllm, for_others) = Path(made), split_cores(pin=not options.no_pin)
+        home = Path(made)
         with on_cores(for_vllm):
             vllm = stack.enter_context(running_vllm(home, options.vllm_python.absolute()))
         stack.enter_context(on_cores(for_others))
         ours = stack.enter_context(our_proxy(home, vllm))
         theirs = stack.enter_context(litellm_proxy(home, vllm, options.litellm.absolute()))
         pairs = {"ours": Pair(ours, in_ids(vllm)), "litellm": Pair(theirs, in_chat(vllm))}
+        measured = measure(pairs, work)
         assert vllm.pid is not None
-        figures: dict[str, Any] = {
-            "work": {name: getattr(work, name) for name in Work.__slots__},
-            "vllm_is_alone_on_its_cores": for_vllm.isdisjoint(for_others),
-            "cores": {"vllm": psutil.Process(vllm.pid).cpu_affinity(), "others": list(for_others)},
-            **measure(pairs, work),
-        }
-    if not options.json:
-        sys.stdout.write(f"{_told(figures)}\n")
-    sys.stdout.write(json.dumps(figures | {"holds": holds(figures)}) + "\n")
+        found = psutil.Process(vllm.pid).cpu_affinity(), psutil.Process().cpu_affinity()
+    return {
+        "work": {name: getattr(work, name) for name in Work.__slots__},
+        "cores": dict(zip(("vllm", "proxies and clients"), found, strict=True)),
+        "vllm_is_alone_on_its_cores": set(found[0] or ()).isdisjoint(found[1] or ()),
+        **measured,
+    }
 
 
 def split_cores(*, pin: bool) -> tuple[set[int], set[int]]:
