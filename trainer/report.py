@@ -73,7 +73,7 @@ def write_report(directory: Path, *, title: str, said: Sequence[str]) -> Path:
         said: what came of it, in words, a sentence a line.
     """
     steps = read_metrics(directory)
-    parts = [f"# {title}", "\n".join(f"- {line}" for line in said)]
+    parts = [f"# {title}", "\n".join(f"- {line}" for line in (*said, *_validated(steps)))]
     if steps:
         parts.append(_plot(steps, directory / _PLOTS))
     samples = [json.loads(line) for line in whole_lines(directory / _ROLLOUTS)]
@@ -82,6 +82,13 @@ def write_report(directory: Path, *, title: str, said: Sequence[str]) -> Path:
         parts += [_sample(sample) for sample in samples]
     write_whole(directory / _REPORT, "\n\n".join(parts) + "\n")
     return directory / _REPORT
+
+
+def _validated(steps: Sequence[StepMetrics]) -> list[str]:
+    told = [step.validation for step in steps if step.validation is not None]
+    if len(told) < 2:
+        return []
+    return [f"accuracy on the examples kept out of training: {told[0]:.3f} -> {told[-1]:.3f}"]
 
 
 def _sample(sample: dict[str, object]) -> str:

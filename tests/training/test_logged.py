@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from tests.training.conftest import serve
 from tooln1_agent.codec import Codec
@@ -19,10 +20,14 @@ from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.reward import Reward
 from tooln1_agent.transcript import Interaction
 from trainer.config import GrpoConfig
+from trainer.job import Job
 from trainer.logged import Logged, LoggedReplies, find_logged
+from trainer.metrics import read_metrics
 from trainer.policy import Policy, load_policy
 from trainer.prefix import completion_logprobs
+from trainer.retrain import retrain
 from trainer.rollout import Group, Rollout, sample_groups
+from trainer.run import known_runs
 from trainer.update import UpdateStats, update
 
 Make = Callable[..., list[Example]]
@@ -285,3 +290,23 @@ def test_a_group_that_is_flat_but_for_its_logged_reply_teaches(group: Group) -> 
     told = replace(group, rollouts=(right, right), logged=wrong)
     assert told.has_spread
     assert told.is_right  # what the policy does now is all right
+
+
+@pytest.mark.slow
+def test_a_run_learns_from_what_its_base_was_logged_to_say(
+    make_store: Callable[..., Path], tiny_agent_dir: Path, tmp_path: Path
+) -> None:
+    store = make_store(["on", "off"] * 8, model_dir=tiny_agent_dir)
+    job = Job(store, tmp_path / "out", Console(quiet=True), model=str(tiny_agent_dir), gate=False)
+    config = GrpoConfig(
+        logged_replies=True, steps=3, prompts_per_step=4, max_tokens=16, learning_rate=1e-2,
+        solved_steps=99,
+    )  # fmt: skip
+    retrain(job, config)
+    (run,) = known_runs(job.runs)
+    first, *later = read_metrics(run.path)
+    assert first.logged == first.groups  # all of them were served
+    assert first.logged_weight == pytest.approx(1.0, abs=1e-4)  # by what the policy began as
+    assert all(abs((step.logged_weight or 1.0) - 1.0) > 1e-4 for step in later)
+    report = (run.path / "report.md").read_text()
+    assert f"logged replies that join their groups: {len(run.examples())}" in report

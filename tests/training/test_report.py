@@ -36,13 +36,16 @@ def groups(make_examples: Callable[..., list[Example]]) -> list[Group]:
 def test_the_report_says_why_it_stopped_and_shows_plots_and_the_worst_rollouts(
     tmp_path: Path, groups: list[Group]
 ) -> None:
-    steps = [replace(STEP, step=number) for number in (1, 2)]
+    steps = [replace(STEP, step=n, validation=v) for n, v in ((1, 0.25), (2, None), (3, 0.75))]
     lines = [json.dumps(asdict(step)) for step in steps]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     note_rollouts(tmp_path, 1, groups[:1])
     note_rollouts(tmp_path, 2, groups)
     text = write_report(tmp_path, title="a-run", said=["stopped because: solved"]).read_text()
-    assert text.startswith("# a-run\n\n- stopped because: solved\n")
+    assert text.startswith(
+        "# a-run\n\n- stopped because: solved\n"
+        "- accuracy on the examples kept out of training: 0.250 -> 0.750\n"
+    )
     assert "![the course of the run](report.png)" in text
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
     assert "## Rollouts of step 2" in text
