@@ -19,17 +19,17 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 import torch
 
+from benchmarks.evidence.measuring import held_out, labelled
 from examples.deployments import DEPLOYMENTS
 from tooln1_agent.engines.local.generate import generate
 from tooln1_agent.engines.resolve import model_dir
-from tooln1_agent.examples import Example, example_id
+from tooln1_agent.examples import Example
 from tooln1_agent.messages import Sampling
 from trainer.config import GrpoConfig
 from trainer.grpo import train
@@ -103,24 +103,6 @@ class Settings:
 QUICK = Settings(steps=1, labelled=12, held_out=8, prompts_per_step=2, group_size=4)
 
 
-def requests(settings: Settings, *, held_out: bool) -> list[Example]:
-    """Draw requests of the home office, with the calls that are right."""
-    place = DEPLOYMENTS["home_office"].deployment
-    count = settings.held_out if held_out else settings.labelled
-    return [
-        Example(
-            id=example_id(messages := place.messages(request), place.tools),
-            messages=messages,
-            tools=place.tools,
-            target=request.target,
-            split="holdout" if held_out else "train",
-            source="dataset",
-            created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        )
-        for request in place.requests(settings.seed, count, held_out=held_out)
-    ]
-
-
 def written_by(
     policy: Policy, examples: Sequence[Example], *, greedy: bool, config: GrpoConfig
 ) -> dict[str, Logged]:
@@ -174,13 +156,14 @@ class Bench:
         if path.exists():
             return dict(json.loads(path.read_text()))
         config = self._settings.config(logged_replies=arm.log is not None, importance_of=arm.of)
-        examples = requests(self._settings, held_out=False)
+        office, seed = DEPLOYMENTS["home_office"].deployment, self._settings.seed
+        examples = labelled(office, seed=seed, count=self._settings.labelled)
         policy, log = self._policy(arm.start, config), {}
         if arm.log is not None:
             writer = self._policy(arm.log, config)
             log = written_by(writer, examples, greedy=arm.greedy, config=config)
-        held_out = requests(self._settings, held_out=True)
-        before = accuracy(policy, held_out, config)
+        questions = held_out(office, seed=seed, count=self._settings.held_out)
+        before = accuracy(policy, questions, config)
         began, steps = time.perf_counter(), list[StepMetrics]()
         learner = new_learner(policy, examples, config)
         learner.logged = log
@@ -189,7 +172,7 @@ class Bench:
         result = {
             "arm": arm.name,
             "before": before,
-            "after": accuracy(policy, held_out, config),
+            "after": accuracy(policy, questions, config),
             "rewards": [s.reward for s in steps],
             "flat_share": fmean(s.flat_share for s in steps),
             "logged": len(log),

@@ -34,6 +34,13 @@ def held_out(deployment: Deployment, *, seed: int, count: int) -> list[Example]:
     return [_question(probe) for probe in deployment_probes(deployment, seed, count)]
 
 
+def labelled(deployment: Deployment, *, seed: int, count: int) -> list[Example]:
+    """Draw requests of a deployment's traffic, with the calls that are right, to learn from."""
+    drawn = deployment.requests(seed, count)
+    probes = [Probe(deployment.messages(r), deployment.tools, r.target, r.tool) for r in drawn]
+    return [_question(probe).model_copy(update={"split": "train"}) for probe in probes]
+
+
 def old_skills(*, seed: int, count: int) -> list[Example]:
     """Draw fresh episodes of the world, a third with the conventions in each of three places."""
     places: tuple[Disclosure, ...] = get_args(Disclosure)
