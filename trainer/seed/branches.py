@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, unflatten
 from transformers import AttentionInterface
 
 NAME = "branches"
@@ -43,23 +43,23 @@ def branch_attention(
     per, count = heads // shared, (total - prefix) // branch
     query = (query * scaling).view(rows, shared, per, total, size)
     key_p, value_p = key[:, :, :prefix], value[:, :, :prefix]
-    key_b, value_b = (t[:, :, prefix:].unflatten(2, (count, branch)) for t in (key, value))
+    key_b, value_b = (unflatten(t[:, :, prefix:], 2, (count, branch)) for t in (key, value))
 
     before = query[:, :, :, :prefix]  # (B, G, H/G, P, D)
-    scores = (before.flatten(2, 3) @ key_p.mT).unflatten(2, (per, prefix)) + _later(prefix, query)
-    out_p = (_softmax(scores, query).flatten(2, 3) @ value_p).unflatten(2, (per, prefix))
+    scores = unflatten(before.flatten(2, 3) @ key_p.mT, 2, (per, prefix)) + _later(prefix, query)
+    out_p = unflatten(_softmax(scores, query).flatten(2, 3) @ value_p, 2, (per, prefix))
 
-    after = query[:, :, :, prefix:].unflatten(3, (count, branch))  # (B, G, H/G, K, R, D)
-    to_prefix = (after.flatten(2, 4) @ key_p.mT).unflatten(2, (per, count, branch))
+    after = unflatten(query[:, :, :, prefix:], 3, (count, branch))  # (B, G, H/G, K, R, D)
+    to_prefix = unflatten(after.flatten(2, 4) @ key_p.mT, 2, (per, count, branch))
     own = after.transpose(2, 3).flatten(3, 4)  # (B, G, K, H/G * R, D)
-    to_own = (own @ key_b.mT).unflatten(3, (per, branch)).transpose(2, 3)
+    to_own = unflatten(own @ key_b.mT, 3, (per, branch)).transpose(2, 3)
     scores = torch.cat(
         [to_prefix + attention_mask[:, :, None, None], to_own + _later(branch, query)], dim=-1
     )
     weights = _softmax(scores, query)
-    from_prefix = (weights[..., :prefix].flatten(2, 4) @ value_p).unflatten(2, (per, count, branch))
+    from_prefix = unflatten(weights[..., :prefix].flatten(2, 4) @ value_p, 2, (per, count, branch))
     own = weights[..., prefix:].transpose(2, 3).flatten(3, 4)
-    from_own = (own @ value_b).unflatten(3, (per, branch)).transpose(2, 3)
+    from_own = unflatten(own @ value_b, 3, (per, branch)).transpose(2, 3)
     out_b = (from_prefix + from_own).flatten(3, 4)  # (B, G, H/G, K * R, D)
 
     out = torch.cat([out_p, out_b], dim=3).flatten(1, 2)
