@@ -76,17 +76,23 @@ class Course:
 
     def known(self) -> list[Result]:
         """Return the results of the rounds that have been run."""
-        paths = [self._path(n) / _RESULT for n in range(1, self.settings.rounds + 1)]
-        return [json.loads(path.read_bytes()) for path in paths if path.exists()]
+        found = map(self._result, range(1, self.settings.rounds + 1))
+        return [result for result in found if result is not None]
 
     def _path(self, number: int) -> Path:
         return self.work / f"{self.name}-{self.seed}" / self.arm.name / f"round-{number}"
 
+    def _result(self, number: int) -> Result | None:
+        path = self._path(number) / _RESULT
+        if not path.exists():
+            return None
+        result: Result = json.loads(path.read_bytes())
+        return result
+
     def _round(self, number: int) -> Result:
+        if (known := self._result(number)) is not None:
+            return known
         done = self._path(number)
-        if (done / _RESULT).exists():
-            result: Result = json.loads((done / _RESULT).read_bytes())
-            return result
         home = done.with_suffix(".unfinished")
         shutil.rmtree(home, ignore_errors=True)
         if number > 1:
@@ -100,15 +106,25 @@ class Course:
 
     def _live_through(self, number: int, home: Path) -> Result:
         place = self._place(number)
+        begin = end = self._begin(number, place, home)
         found: Result = {"deployment": self.name, "seed": self.seed, "arm": self.arm.name}
-        found |= {"round": number, "begin": self._measure(place, home)}
         if self.arm.trains or self.arm.retrieved:
             self._play(number, place, home)
-        if self.arm.trains:
-            flags = ["--model", self.settings.model, "--seed", str(self.seed)]
-            flags += ["--agent", place.app, *self.settings.retrain_flags, *self.arm.flags]
-            found |= retrain(home, flags, threads=self.threads).as_json()
-        return found | {"end": self._measure(place, home), "labels": _label_count(home)}
+            if self.arm.trains:
+                flags = ["--model", self.settings.model, "--seed", str(self.seed)]
+                flags += ["--agent", place.app, *self.settings.retrain_flags, *self.arm.flags]
+                found |= retrain(home, flags, threads=self.threads).as_json()
+            end = self._measure(place, home)
+        found |= {"round": number, "begin": begin, "end": end, "labels": _label_count(home)}
+        return found
+
+    def _begin(self, number: int, place: Place, home: Path) -> Figures:
+        """Return what the round begins with: what the last one ended with, if nothing changed."""
+        last = self._result(number - 1)
+        if last is None or place != self._place(number - 1):
+            return self._measure(place, home)
+        end: Figures = last["end"]
+        return end
 
     def _place(self, number: int) -> Place:
         if number < self.settings.changes_in:
