@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PIP_ARGS ?=
+JOBS ?= 2
 ARGS ?=
 
 # The demo and the tests run several processes that compute; torch with more threads than free
@@ -37,8 +38,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## serve, log, label, retrain, gate, swap, report: writes demo-out/
 	$(BIN)/python -m examples.demo $(ARGS)
 
-test: $(STAMP) ## all tests (11 to 13 minutes on two cores)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## all tests, JOBS at a time
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-fast: $(STAMP) ## the tests to run all day (at most 2 minutes)
 	$(BIN)/python -m pytest -m 'not slow and not gpu' $(ARGS)

@@ -1,8 +1,8 @@
 """A skipped test is a hole: with `--strict-skips` only those that are listed may be skipped.
 
 Tests marked `vllm` or `verl` need an environment that is made apart: without `--vllm-python` or
-`--verl-python` they are left out and counted as deselected; `make test-vllm` and `make test-verl`,
-which `.ci/run` calls, run them.
+`--verl-python` they are left out, which the head of the report says; `make test-vllm` and
+`make test-verl`, which `.ci/run` calls, run them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         )
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return [f"left out: tests marked {mark} (make test-{mark})" for mark in _lacking(config)]
+
+
+def _lacking(config: pytest.Config) -> list[str]:
+    """Return the marks of tests whose interpreter was not given."""
+    return [mark for mark in _APART if config.getoption(f"--{mark}-python") is None]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    lacking = [mark for mark in _APART if config.getoption(f"--{mark}-python") is None]
+    lacking = _lacking(config)
     left_out = [item for item in items if any(map(item.get_closest_marker, lacking))]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
