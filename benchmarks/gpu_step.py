@@ -1,11 +1,12 @@
 """What a GRPO update costs on one GPU, at the shapes of Qwen2.5 0.5B and 1.5B; weights are random.
 
-python benchmarks/gpu_step.py [--model 0.5b] [--model 1.5b] [--quick] [--json] [--save]
+python benchmarks/gpu_step.py [--model 0.5b] [--prefix-form flex] [--quick] [--json] [--save]
 python benchmarks/gpu_step.py --device cpu --tiny      # tries the script out; measures nothing
 
 As `grpo_step.py`: TRL's GRPOTrainer, ours and whole rows of ours do the same update, in turn in one
 process, and a ratio is the median over rounds. Products are in bfloat16 and weights in float32, for
-all three; ours takes `prefix_form="auto"`. Whole steps are not measured, as sampling is vLLM's.
+all three; `--prefix-form` says how ours shares the prompt. Whole steps are not measured, as
+sampling is vLLM's.
 
 - tokens_per_s: prompt and completion tokens of the rollouts over the time, as if each rollout had a
   prompt of its own, whoever computes it only once.
@@ -29,7 +30,7 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, it sees its own folder alone
 
@@ -38,6 +39,7 @@ from transformers import PretrainedConfig, Qwen2Config
 
 from benchmarks.grpo_step import compare_update, update_growth_mib
 from benchmarks.peers.work import GROUP, Shape, make_model, make_work
+from trainer.prefix import PrefixForm
 
 RESULTS = Path(__file__).parent / "results"
 PEAK_TFLOPS = {"H200": 989.0, "H100 PCIe": 756.0, "H100 NVL": 835.0, "H100": 989.0, "A100": 312.0}
@@ -88,7 +90,12 @@ def layer_weights(model: PretrainedConfig) -> int:
 
 
 def measure(
-    models: dict[str, Qwen2Config], works: dict[str, Shape], *, rounds: int, peak: float | None
+    models: dict[str, Qwen2Config],
+    works: dict[str, Shape],
+    *,
+    rounds: int,
+    peak: float | None,
+    form: str,
 ) -> dict[str, Any]:
     """Measure every update with every model."""
     found: dict[str, Any] = {}
@@ -98,16 +105,18 @@ def measure(
             found[name] = {"share_of_bound": {}, "peak_memory": {}}
             for work, shape in works.items():
                 sys.stderr.write(f"{name}: {work}\n")
-                timed, memory = _one(Path(folder), shape, rounds)
+                timed, memory = _one(Path(folder), shape, rounds, form=form)
                 found[name]["share_of_bound"][work] = timed.pop("share_of_bound")
                 found[name]["peak_memory"][work] = memory
                 found[name][work] = timed | _rates(model, shape, timed, peak)
     return found
 
 
-def _one(path: Path, shape: Shape, rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+def _one(
+    path: Path, shape: Shape, rounds: int, *, form: str
+) -> tuple[dict[str, float], dict[str, float]]:
     """Time one update, and measure its memory."""
-    work = make_work(path, shape, precision="bfloat16")
+    work = make_work(path, shape, precision="bfloat16", prefix_form=form)
     settings = {"bf16": True, "use_cpu": not torch.cuda.is_available()}
     timed = compare_update(work, shape, rounds, **settings)
     ours, theirs = (update_growth_mib(work, side, **settings) for side in ("ours", "trl"))
@@ -147,6 +156,7 @@ def main() -> None:
         "hardware": hardware,
         "torch": torch.__version__,
         "peak_tflops": options.peak_tflops or known,
+        "prefix_form": options.prefix_form,
         "rounds": 2 if options.quick or options.tiny else 7,
     }
     found |= measure(
@@ -154,12 +164,14 @@ def main() -> None:
         TINY_WORKS if options.tiny else WORKS,
         rounds=found["rounds"],
         peak=found["peak_tflops"],
+        form=options.prefix_form,
     )
     text = json.dumps(json.loads(json.dumps(found), parse_float=lambda t: float(f"{float(t):.4g}")))
     if options.save:
         RESULTS.mkdir(exist_ok=True)
         kind = re.sub(r"\W+", "-", hardware).lower()
-        (RESULTS / f"gpu_step-{found['date']}-{kind}.json").write_text(text + "\n")
+        name = f"gpu_step-{found['date']}-{kind}-{options.prefix_form}.json"
+        (RESULTS / name).write_text(text + "\n")
     if not options.json:
         sys.stdout.write("ratios are TRL's or whole rows' time over ours\n")
     sys.stdout.write(text + "\n")
@@ -171,6 +183,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", action="append", choices=list(MODELS), help="default: all")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="small shapes: to try the script out")
+    forms = get_args(PrefixForm)
+    parser.add_argument("--prefix-form", choices=forms, default="cached", help="default: cached")
     parser.add_argument("--quick", action="store_true", help="two rounds in place of seven")
     parser.add_argument("--peak-tflops", type=float, help="of the GPU, dense, in bfloat16")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
