@@ -86,29 +86,31 @@ def retrain(
     if resume and (plan or every):
         raise ConfigError("--resume goes with neither --plan nor --every")
     from trainer.command import Command  # imports torch
+    from trainer.distributed import joined
     from trainer.vllm_sampler import SamplerChoice
 
-    command = Command(
-        store=store,
-        model=model,
-        out=out,
-        start=_start(start),
-        gate=gate,
-        promote=promote,
-        file=config,
-        threads=threads,
-        agent=agent,
-        sampler=SamplerChoice(sampler, vllm_python, tuple(vllm_args or ()), push_every),
-    )
     try:
-        if plan:
-            command.plan(changes)
-        elif every is not None:
-            command.every(changes, every_s=seconds(every), min_new=min_new)
-        elif resume:
-            command.resume(changes)
-        else:
-            command.once(changes)
+        with joined():
+            command = Command(
+                store=store,
+                model=model,
+                out=out,
+                start=_start(start),
+                gate=gate,
+                promote=promote,
+                file=config,
+                threads=threads,
+                agent=agent,
+                sampler=SamplerChoice(sampler, vllm_python, tuple(vllm_args or ()), push_every),
+            )
+            if plan:
+                command.plan(changes)
+            elif every is not None:
+                command.every(changes, every_s=seconds(every), min_new=min_new)
+            elif resume:
+                command.resume(changes)
+            else:
+                command.once(changes)
     except (NoSpread, Diverged) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(NO_SPREAD if isinstance(error, NoSpread) else DIVERGED) from error

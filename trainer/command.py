@@ -15,10 +15,12 @@ from tooln1_agent.config_file import chosen_file, read_table
 from tooln1_agent.engines.resolve import half_the_cores
 from tooln1_agent.errors import ConfigError
 from trainer.config import GrpoConfig
+from trainer.distributed import count, is_first, neighbours
 from trainer.job import Job
 from trainer.online import interruptible_wait, new_since_last_run, run_every
+from trainer.opening import plan
 from trainer.outcome import Outcome
-from trainer.retrain import plan, resume, retrain
+from trainer.retrain import resume, retrain
 from trainer.vllm_sampler import SamplerChoice
 
 
@@ -40,12 +42,12 @@ class Command:
         sampler: SamplerChoice,
     ) -> None:
         """Set the threads of this process and describe the job."""
-        torch.set_num_threads(threads or half_the_cores())
+        torch.set_num_threads(threads or max(1, half_the_cores() // neighbours()))
         self._file = file
         self._job = Job(
             store,
             out,
-            Console(),
+            Console(quiet=not is_first()),
             model=model,
             start=start,
             gate=gate,
@@ -74,6 +76,11 @@ class Command:
 
     def every(self, changes: dict[str, Any], *, every_s: float, min_new: int) -> None:
         """Train from time to time until SIGINT or SIGTERM, after which a run still ends."""
+        if count() > 1:
+            raise ConfigError(
+                "--every is for one process; to train with several from time to time, have a "
+                "scheduler start them"
+            )
         config = settings(changes, file=self._file)
         with interruptible_wait(every_s) as wait:
             run_every(

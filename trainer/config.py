@@ -96,10 +96,13 @@ class GrpoConfig(BaseModel):
     for the rest of the run when memory runs out."""
     prefix_form: Literal["auto", "cached", "packed", "flex"] = "auto"
     """How the rollouts of a group share their prompt (see `prefix`): "auto" is "packed" with
-    gradient checkpointing and "cached" without, which is less work. "flex" is "packed" under
-    FlexAttention, on a GPU; "auto" never takes it, as it has not run on one yet."""
+    gradient checkpointing or `shard`, and else "cached", which is less work. "flex" is "packed"
+    under FlexAttention, on a GPU; "auto" never takes it, as it has not run on one yet."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
+    shard: bool = False
+    """Split the base model over the processes that train together, where it does not fit one
+    device; what is computed stays the same. With one process there is nothing to split."""
     solved_share: float = Field(default=0.95, gt=0.0, le=1.0)
     """Stop when this share of groups is all right..."""
     solved_steps: int = Field(default=3, ge=1)
@@ -133,6 +136,11 @@ class GrpoConfig(BaseModel):
                 "gradient_checkpointing drops the cache that prefix_form='cached' rests on; use "
                 "prefix_form='packed' or 'auto'"
             )
+        if self.shard and self.prefix_form == "cached":
+            raise ValueError(
+                "shard=True needs processes that run the model equally often, which they do not "
+                "with prefix_form='cached'; use prefix_form='packed' or 'auto'"
+            )
         if self.method == "sft+grpo" and self.sft_steps >= self.steps:
             raise ValueError(
                 f"sft_steps={self.sft_steps} leaves none of steps={self.steps} to GRPO; lower it, "
@@ -164,7 +172,7 @@ class GrpoConfig(BaseModel):
     def form(self) -> PrefixForm:
         """Return the form of the shared prompt that holds."""
         if self.prefix_form == "auto":
-            return "packed" if self.gradient_checkpointing else "cached"
+            return "packed" if self.gradient_checkpointing or self.shard else "cached"
         return self.prefix_form
 
     @property

@@ -11,6 +11,7 @@ from pathlib import Path
 from tooln1_agent.reward import Score, score
 from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
+from trainer.distributed import as_first
 from trainer.errors import Diverged, Exploded
 from trainer.learner import Learner
 from trainer.metrics import StepMetrics
@@ -59,7 +60,7 @@ def train(
         except Diverged:
             learner.save(checkpoints)
             raise
-        learner.progress = _advance(learner, sampled, config, seconds=timer.total)
+        learner.progress = _advance(learner, sampled, config, seconds=as_first(timer.total))
         is_last = _why_stop(learner.progress, config) is not None
         checked = validate(learner, config, is_last=is_last, score=score, sampler=sampler)
         metrics = _metrics(learner.progress, sampled, stats, timer)

@@ -12,6 +12,7 @@ import torch
 from tooln1_agent.examples import Example
 from trainer.checkpoint import Progress, capture, latest_checkpoint, restore, save_checkpoint
 from trainer.config import GrpoConfig, default_learning_rate
+from trainer.distributed import from_first
 from trainer.errors import NothingToTrain
 from trainer.logged import Logged
 from trainer.passes import Budget
@@ -37,9 +38,9 @@ class Learner:
     """Replies that join the groups of their examples, by the example's id."""
 
     def save(self, checkpoints: Path) -> None:
-        """Write a checkpoint of the present step."""
+        """Write a checkpoint of the present step; any number of processes can go on from it."""
         tensors = capture(self.policy, self.optimizer, self.generator)
-        save_checkpoint(checkpoints, self.progress, tensors)
+        from_first(lambda: save_checkpoint(checkpoints, self.progress, tensors))
 
 
 def new_learner(
@@ -88,7 +89,7 @@ def learner_of(
     learner = new_learner(policy, examples, config, known_until=run.manifest.known_until)
     learner.validation = validation
     learner.logged = {reply.example: reply for reply in run.logged()}
-    if not run.checkpoints.is_dir():
+    if not from_first(run.checkpoints.is_dir):
         learner.save(run.checkpoints)
         return learner
     found = latest_checkpoint(run.checkpoints)

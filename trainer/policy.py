@@ -19,6 +19,7 @@ from tooln1_agent.codec import Codec
 from tooln1_agent.engines.local.model import base_name, load_base
 from tooln1_agent.errors import AdapterError, ConfigError
 from trainer.config import GrpoConfig
+from trainer.distributed import shard
 from trainer.vocabulary import check_head
 
 _MERGE_BELOW = 1_000_000_000
@@ -135,15 +136,19 @@ def load_policy(model_dir: Path, config: GrpoConfig, *, start: Path | None = Non
     """
     base = load_base(model_dir)
     base.requires_grad_(False)
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not config.shard:
         base.to("cuda")
     check_head(base)
-    small = sum(weight.numel() for weight in base.parameters()) < _MERGE_BELOW
+    small = sum(weight.numel() for weight in base.parameters()) < _MERGE_BELOW and not config.shard
     merged = copy.deepcopy(base).to(getattr(torch, config.precision)) if small else None
     with _quiet():
         model = _new_lora(base, config) if start is None else _known_lora(base, config, start)
         if config.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
+    if config.shard:
+        shard(base)
+        if torch.cuda.is_available():
+            base.to("cuda")  # what stays whole
     model.eval()  # the prompt is shared, so dropout must be off; LoRA's own is 0
     codec = Codec.load(model_dir)
     return Policy(

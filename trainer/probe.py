@@ -9,6 +9,7 @@ import torch
 from tooln1_agent.engines.local.scoring import reply_logprobs
 from tooln1_agent.examples import Example
 from tooln1_agent.probe import Probe, mean_gap
+from trainer.distributed import as_first
 from trainer.policy import Policy
 from trainer.rollout import prompt_ids
 
@@ -30,7 +31,7 @@ def _probe(policy: Policy, prompt: tuple[int, ...]) -> Probe:
     ids = list(prompt)
     for _ in range(_REPLY_TOKENS):
         logits = policy.model(torch.tensor([ids], device=policy.device)).logits  # (1, T, V)
-        ids.append(int(logits[0, -1].argmax()))
+        ids.append(as_first(int(logits[0, -1].argmax())))  # all run a sharded base equally often
         if ids[-1] in policy.codec.end_ids:
             break
     reply = tuple(ids[len(prompt) :])

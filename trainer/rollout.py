@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -15,6 +15,7 @@ from tooln1_agent.examples import Example
 from tooln1_agent.messages import Sampling
 from tooln1_agent.reward import Reward, Score, score
 from trainer.config import GrpoConfig
+from trainer.distributed import divided
 from trainer.errors import Diverged
 from trainer.logged import Logged
 from trainer.policy import Policy
@@ -92,7 +93,7 @@ def sample_groups(
     """Sample and score a group for each example.
 
     Args:
-        sampler: who samples; this process if not given.
+        sampler: who samples; the processes that train if not given.
         logged: replies that join the group of the example with this id.
         greedy: have groups of one rollout, the likeliest token taken at each place.
 
@@ -109,15 +110,19 @@ def sample_groups(
         ),
         generator=generator,
     )
-    groups: list[Group] = []
-    for example, ids, samples in zip(examples, prompts, sampled, strict=True):
-        rollouts = tuple(_rollout(s, example, codec=policy.codec, score=score) for s in samples)
-        reply = logged.get(example.id)
-        served = None
-        if reply is not None:
-            served = _served(reply, example, codec=policy.codec, score=score)
-        groups.append(Group(example, ids, rollouts, served))
-    return groups
+
+    def judge(mine: Sequence[tuple[Example, tuple[int, ...], list[Sample]]]) -> list[Group]:
+        groups: list[Group] = []
+        for example, ids, samples in mine:
+            rollouts = tuple(_rollout(s, example, codec=policy.codec, score=score) for s in samples)
+            group = Group(example, ids, rollouts)
+            if (reply := logged.get(example.id)) is not None:
+                served = _served(reply, example, codec=policy.codec, score=score)
+                group = replace(group, logged=served)
+            groups.append(group)
+        return groups
+
+    return divided(list(zip(examples, prompts, sampled, strict=True)), judge)
 
 
 def _served(reply: Logged, example: Example, *, codec: Codec, score: Score) -> Rollout:

@@ -17,6 +17,7 @@ from tooln1_agent.reward import Reward, Score, score
 from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
 from trainer.demonstration import Demonstration, demonstrations, gold_calls
+from trainer.distributed import as_first
 from trainer.errors import Diverged, NothingToTrain
 from trainer.learner import Learner
 from trainer.metrics import StepMetrics
@@ -65,7 +66,7 @@ def imitate(
             learner.save(checkpoints)
             raise
         done = time.perf_counter()
-        learner.progress = _advance(learner, bool(shown), seconds=done - began)
+        learner.progress = _advance(learner, bool(shown), seconds=as_first(done - began))
         is_last = learner.progress.step == config.steps or learner.progress.trained_s >= limit
         checked = validate(learner, config, is_last=is_last, score=score, sampler=sampler)
         metrics = _metrics(learner, shown, groups, stats, times=(began, sampled, done))

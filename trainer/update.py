@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import NamedTuple
 
 import torch
 
+from tooln1_agent.reward import Reward
 from trainer.config import GrpoConfig
+from trainer.distributed import add_gradients, everyone, part
 from trainer.errors import Diverged, Exploded
 from trainer.pass_loss import Sums, pass_loss
 from trainer.passes import Budget, Share, group_shares, passes
 from trainer.policy import Policy
-from trainer.rollout import Group
+from trainer.rollout import Group, Rollout
 from trainer.variants import VARIANTS
+
+_IDLE = (Share((0,), (Rollout((0,), (), "", Reward(0.0, ""), False),), (0.0,)),)
 
 
 class UpdateStats(NamedTuple):
@@ -90,17 +95,26 @@ def step(
     config: GrpoConfig,
     budget: Budget,
 ) -> UpdateStats:
-    """Take one step on the loss of these rollouts divided by `normaliser`; raises as `update`."""
-    while True:
-        optimizer.zero_grad(set_to_none=True)
-        try:
-            sums = _backward(policy, shares, normaliser=normaliser, config=config, budget=budget)
-            break
-        except torch.OutOfMemoryError:
-            # The gradient does not depend on the cut, so the step can begin again with a finer one.
-            if not budget.halve():
-                raise
+    """Take one step on the loss of these rollouts divided by `normaliser`; raises as `update`.
+
+    Processes that train together share the work, and all take the step.
+    """
+
+    def work() -> Sums:
+        mine = part(sorted(shares, key=_tokens))
+        while True:
+            optimizer.zero_grad(set_to_none=True)
+            try:
+                return _backward(policy, mine, normaliser=normaliser, config=config, budget=budget)
+            except torch.OutOfMemoryError:
+                # The gradient does not depend on the cut, so the step can begin again with a finer
+                # one; but other processes with a part of the same base do not begin again.
+                if config.shard or not budget.halve():
+                    raise
+
+    sums = _total(everyone(work))
     weights = list(policy.trainable().values())
+    add_gradients(weights)
     norm = float(torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm))
     tokens = max(1.0, sums.tokens)
     _check(sums, norm=norm, kl=sums.kl / tokens, config=config)
@@ -125,13 +139,35 @@ def _backward(
     budget: Budget,
 ) -> Sums:
     sums = Sums()
-    for part in passes(shares, tokens_per_pass=budget.tokens, form=config.form):
-        with policy.learning():
-            with _precision(policy, config):
-                loss = pass_loss(policy, part, config=config, sums=sums) / normaliser
-            loss.backward()  # type: ignore[no-untyped-call]
-        sums.loss += loss.item()
+    cut = list(passes(shares, tokens_per_pass=budget.tokens, form=config.form))
+    # A sharded layer is put together by all processes: those with fewer passes add idle ones.
+    most = max(everyone(lambda: len(cut))) if config.shard else len(cut)
+    for together in cut:
+        sums.loss += _pass(policy, together, config, sums, weight=1 / normaliser)
+    for _ in range(most - len(cut)):
+        _pass(policy, _IDLE, config, Sums(), weight=0.0)
     return sums
+
+
+def _pass(
+    policy: Policy, together: Sequence[Share], config: GrpoConfig, sums: Sums, *, weight: float
+) -> float:
+    """Add the gradient of a pass's loss times `weight`; return that product."""
+    with policy.learning():
+        with _precision(policy, config):
+            loss = pass_loss(policy, together, config=config, sums=sums) * weight
+        loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item()
+
+
+def _tokens(share: Share) -> int:
+    return len(share.prompt_ids) + sum(len(rollout.completion_ids) for rollout in share.rollouts)
+
+
+def _total(parts: Sequence[Sums]) -> Sums:
+    """Return the sums over the passes of all processes."""
+    added = {field.name: sum(getattr(each, field.name) for each in parts) for field in fields(Sums)}
+    return Sums(**added | {"gap": max(each.gap for each in parts)})
 
 
 def _check(sums: Sums, *, norm: float, kl: float, config: GrpoConfig) -> None:

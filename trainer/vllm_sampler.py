@@ -24,9 +24,10 @@ from tooln1_agent.engines.servers import server_root
 from tooln1_agent.engines.vllm.engine import VllmEngine
 from tooln1_agent.engines.vllm.launch import child
 from tooln1_agent.engines.vllm.running import RunningServer
-from tooln1_agent.errors import EngineBusy, EngineDown
+from tooln1_agent.errors import ConfigError, EngineBusy, EngineDown
 from tooln1_agent.messages import Completion, Sampling
 from trainer.config import GrpoConfig
+from trainer.distributed import count, from_first, is_first
 from trainer.policy import Policy
 from trainer.sampler import Sampler
 
@@ -64,9 +65,25 @@ def open_sampler(
         home: directory of the run, for the log of vLLM and what is pushed to it.
     """
     if choice.name == "local":
+        _check_local(config)
         yield None
         return
-    engines: list[VllmEngine]
+    engines = _engines(choice, model_dir, config=config, home=home) if is_first() else []
+    scratch = (home / "pushed").resolve()
+    scratch.mkdir(exist_ok=True)
+    sampler = VllmSampler(engines, scratch, push_every=choice.push_every)
+    try:
+        yield sampler
+    finally:
+        sampler.close()
+        if is_first():
+            shutil.rmtree(scratch)
+
+
+def _engines(
+    choice: SamplerChoice, model_dir: Path, *, config: GrpoConfig, home: Path
+) -> list[VllmEngine]:
+    """Return the vLLM servers of a choice; they start, or are asked, with the first prompt."""
     if choice.name == "vllm":
         ours = f"--dtype {config.precision} --max-lora-rank {config.lora_rank}"
         server = child(
@@ -76,19 +93,19 @@ def open_sampler(
             log_file=home / "vllm.log",
             context_limit=config.context_limit,
         )
-        engines = [VllmEngine(model_dir, server)]
-    else:
-        key = os.environ.get(KEY_VARIABLE)
-        roots = [server_root(url) for url in choice.name.split(",")]
-        engines = [VllmEngine(model_dir, RunningServer(root, key)) for root in roots]
-    scratch = (home / "pushed").resolve()
-    scratch.mkdir(exist_ok=True)
-    sampler = VllmSampler(engines, scratch, push_every=choice.push_every)
-    try:
-        yield sampler
-    finally:
-        sampler.close()
-        shutil.rmtree(scratch)
+        return [VllmEngine(model_dir, server)]
+    key = os.environ.get(KEY_VARIABLE)
+    roots = [server_root(url) for url in choice.name.split(",")]
+    return [VllmEngine(model_dir, RunningServer(root, key)) for root in roots]
+
+
+def _check_local(config: GrpoConfig) -> None:
+    """Refuse to sample from a base of which no process has the whole."""
+    if config.shard and count() > 1:
+        raise ConfigError(
+            "with --shard no process has the whole base model to sample from; give --sampler vllm, "
+            "or the URLs of servers"
+        )
 
 
 class VllmSampler:
@@ -122,14 +139,16 @@ class VllmSampler:
         sampling: Sampling,
         generator: torch.Generator,
     ) -> list[list[Sample]]:
-        """Return `n` completions of each prompt.
+        """Return `n` completions of each prompt; the first process alone asks the servers.
 
         Raises:
             EngineDown: no server has answered for five minutes.
             AdapterError: one refuses the weights; says why.
         """
         seeds = torch.randint(2**31 - 1, (len(prompts),), generator=generator).tolist()
-        return self._runner.run(self._sample(policy, prompts, seeds, n=n, sampling=sampling))
+        return from_first(
+            lambda: self._runner.run(self._sample(policy, prompts, seeds, n=n, sampling=sampling))
+        )
 
     def close(self) -> None:
         """Unload what was pushed and leave the servers; one of our own is stopped."""

@@ -52,20 +52,26 @@ def generate(
 
 
 def sample_rows(
-    model: Any, wanted: Sequence[Wanted], *, end_ids: Collection[int], generator: torch.Generator
+    model: Any,
+    wanted: Sequence[Wanted],
+    *,
+    end_ids: Collection[int],
+    generator: torch.Generator | None = None,
 ) -> list[Sample]:
     """Sample one completion for each entry, each by its own settings.
 
     Args:
-        generator: gives each row, in order, the seed of its random numbers, 63 bits; rows with
-            a seed of their own take that one.
+        generator: gives each row, in order, the seed of its random numbers; rows with a seed of
+            their own take that one. Not needed where all have one.
     """
-    numbers = torch.randint(2**63 - 1, (len(wanted),), generator=generator, device=generator.device)
+    own = [each.sampling.seed for each in wanted]
+    if generator is None and None in own:
+        raise ValueError("a row without a seed of its own needs a generator")
+    drawn = own if generator is None else row_seeds(len(wanted), generator)
     rows = []
     by_prompt: dict[tuple[int, ...], list[Row]] = {}
-    for each, drawn in zip(wanted, numbers.tolist(), strict=True):
-        own = each.sampling.seed
-        rows.append(Row(each.sampling, Random(drawn if own is None else own)))
+    for each, seed, spare in zip(wanted, own, drawn, strict=True):
+        rows.append(Row(each.sampling, Random(spare if seed is None else seed)))
         by_prompt.setdefault(tuple(each.prompt_ids), []).append(rows[-1])
     decoder = Decoder(model.config)
     with _sampling_mode(model):
@@ -79,6 +85,13 @@ def sample_rows(
             decoder.step(model)
             _drop_ended(decoder, end_ids)
     return [row.sample("stop" if row.ids[-1] in end_ids else "length") for row in rows]
+
+
+def row_seeds(count: int, generator: torch.Generator) -> list[int]:
+    """Draw a seed of 63 bits for each of so many rows."""
+    numbers = torch.randint(2**63 - 1, (count,), generator=generator, device=generator.device)
+    drawn: list[int] = numbers.tolist()
+    return drawn
 
 
 def _drop_ended(decoder: Decoder, end_ids: Collection[int]) -> None:
