@@ -17,8 +17,9 @@ from tooln1_agent.replay.store import ReplayStore
 from trainer.config import GrpoConfig
 from trainer.errors import CheckpointError
 from trainer.job import Job, check_fits, parent_of
+from trainer.opening import plan
 from trainer.policy import load_policy
-from trainer.retrain import plan, resume
+from trainer.retrain import resume
 from trainer.run import Manifest, Run, create_run
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
