@@ -8,7 +8,7 @@ import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,10 +31,13 @@ FIGURES_AGREE = 5e-3
 class Answer:
     """One streamed answer, as its client saw it."""
 
+    interaction: str
     adapter: str
     status: int
     chunks: list[float] = field(default_factory=list)
     """When each piece of content came, in seconds."""
+    error: str = ""
+    """Code of the error that was told in the stream."""
     last: str = ""
     """What the stream ended with."""
 
@@ -137,6 +140,7 @@ def check_swaps(
     """No request failed, every swap had calls in flight, and no completion mixes versions."""
     assert {answer.status for answer in load.answers} == {200}
     assert {answer.last for answer in load.answers} == {"[DONE]"}
+    assert {answer.error for answer in load.answers} == {""}
     served = {answer.adapter for answer in load.answers}
     assert served == {*versions}
     overlaps = [_in_flight(load.calls, old, new) for old, new in itertools.pairwise(versions)]
@@ -146,8 +150,15 @@ def check_swaps(
     # What an answer's header says served it is what the log says, one for one.
     told = Counter(answer.adapter for answer in load.answers)
     assert told == Counter(completion.adapter for completion in load.completions)
+    check_logprobs(load.completions, model_dir=model_dir, adapters=adapters)
+
+
+def check_logprobs(
+    completions: Iterable[Completion], *, model_dir: Path, adapters: AdapterStore
+) -> None:
+    """What was logged is what torch says of the version that is logged with it."""
     model = Torch(model_dir)
-    for completion in load.completions:
+    for completion in completions:
         assert completion.adapter is not None
         expected = model.logprobs(completion, adapter=adapters.get(completion.adapter).path)
         assert furthest(completion.logprobs or (), expected) < FIGURES_AGREE
@@ -169,7 +180,7 @@ async def _ask_while(
 
     async def ask(client: httpx.AsyncClient) -> None:
         while not over:
-            answers.append(await _stream(client, next(numbers), tokens))
+            answers.append(await stream_answer(client, next(numbers), tokens))
 
     async with httpx.AsyncClient(base_url=address, timeout=120) as client:
         asking = [asyncio.create_task(ask(client)) for _ in range(CLIENTS)]
@@ -181,7 +192,7 @@ async def _ask_while(
 
 async def _swaps(adapters: AdapterStore, versions: list[str], seen: list[Answer]) -> None:
     for now, following in itertools.pairwise([*versions, None]):
-        while sum(answer.adapter == now for answer in seen) < CLIENTS:  # noqa: ASYNC110
+        while sum(answer.adapter == now for answer in seen) < CLIENTS // 2:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         if following is not None:
             adapters.promote(following, reason="test")
@@ -192,23 +203,34 @@ async def _enough(seen: list[Answer], count: int) -> None:
         await asyncio.sleep(0.02)
 
 
-async def _stream(client: httpx.AsyncClient, number: int, tokens: int) -> Answer:
-    body = {
+def asking(number: int, tokens: int, *, stream: bool) -> dict[str, Any]:
+    """Return a request whose answer has `tokens` at least; of many lengths, lest all end at once.
+
+    Args:
+        number: of the request; different ones are answered differently.
+    """
+    return {
         "model": "helper",
         "messages": ASKED,
         "tools": [WEATHER_TOOL],
-        "stream": True,
+        "stream": stream,
         "temperature": 1.0,
         "seed": number,
-        "max_tokens": tokens
-        + 7 * number % (2 * tokens),  # of many lengths, or all would end at once
+        "max_tokens": tokens + 7 * number % (2 * tokens),
     }
+
+
+async def stream_answer(client: httpx.AsyncClient, number: int, tokens: int) -> Answer:
+    """Ask, and read the stream to its end."""
+    body = asking(number, tokens, stream=True)
     async with client.stream("POST", CHAT, json=body) as response:
-        adapter = response.headers.get("x-adapter", "")
-        answer = Answer(adapter, response.status_code)
+        interaction = response.headers.get("x-interaction-id", "")
+        answer = Answer(interaction, response.headers.get("x-adapter", ""), response.status_code)
         async for data in _events(response):
             answer.last = data
-            if _has_content(data):
+            said = {} if data == "[DONE]" else json.loads(data)
+            answer.error = answer.error or said.get("error", {}).get("code", "")
+            if _has_content(said):
                 answer.chunks.append(time.perf_counter())
     return answer
 
@@ -222,10 +244,8 @@ async def _events(response: httpx.Response) -> AsyncIterator[str]:
             yield event.removeprefix("data: ")
 
 
-def _has_content(data: str) -> bool:
-    if data == "[DONE]":
-        return False
-    choices = json.loads(data).get("choices") or [{}]
+def _has_content(said: dict[str, Any]) -> bool:
+    choices = said.get("choices") or [{}]
     return bool(choices[0].get("delta", {}).get("content"))
 
 

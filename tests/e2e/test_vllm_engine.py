@@ -8,19 +8,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.e2e.conftest import Vllm
-from tests.e2e.vllm_models import Torch, add_adapter, furthest
+from tests.e2e.vllm_models import Torch, add_adapter, furthest, save_model
 from tool_registry import ToolSpec
 from tooln1_agent.adapters import AdapterStore
+from tooln1_agent.cli.probing import probe
 from tooln1_agent.codec import Codec
 from tooln1_agent.engines.base import ModelRequest, complete
 from tooln1_agent.engines.local.engine import LocalEngine
+from tooln1_agent.engines.resolve import SEED_DIR
 from tooln1_agent.engines.vllm.engine import VllmEngine
 from tooln1_agent.engines.vllm.running import RunningServer
-from tooln1_agent.errors import AdapterError, ContextTooLong, EngineDown
+from tooln1_agent.errors import AdapterError, ConfigError, ContextTooLong, EngineDown
 from tooln1_agent.messages import Completion, Message, Sampling
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
@@ -43,7 +44,7 @@ def store(tmp_path: Path) -> AdapterStore:
 
 @pytest.fixture
 async def engine(vllm: Vllm) -> AsyncIterator[VllmEngine]:
-    made = VllmEngine(vllm.model_dir, RunningServer(vllm.process.root, vllm.process.api_key))
+    made = vllm.engine()
     yield made
     await made.aclose()
 
@@ -156,7 +157,7 @@ def asked_of(request: ModelRequest, version: str) -> ModelRequest:
 
 
 async def control(vllm: Vllm, verb: str, **body: str) -> None:
-    async with client(vllm) as http:
+    async with vllm.client() as http:
         (await http.post(f"/v1/{verb}_lora_adapter", json=body)).raise_for_status()
 
 
@@ -165,14 +166,9 @@ async def raw(vllm: Vllm, model: str, prompt: tuple[int, ...]) -> tuple[int, ...
     settings = {"temperature": 0, "max_tokens": 24, "ignore_eos": True, "return_token_ids": True}
     ends = Codec.load(vllm.model_dir).end_ids
     body = {"model": model, "prompt": list(prompt), "stop_token_ids": list(ends), **settings}
-    async with client(vllm) as http:
+    async with vllm.client() as http:
         answer = (await http.post("/v1/completions", json=body)).raise_for_status().json()
     return tuple(answer["choices"][0]["token_ids"])
-
-
-def client(vllm: Vllm) -> httpx.AsyncClient:
-    headers = {"Authorization": f"Bearer {vllm.process.api_key}"}
-    return httpx.AsyncClient(base_url=vllm.process.root, headers=headers, timeout=60)
 
 
 async def test_an_adapter_that_vllm_has_forgotten_is_given_to_it_again(
@@ -192,8 +188,7 @@ async def test_an_adapter_that_vllm_has_forgotten_is_given_to_it_again(
 async def test_more_adapters_than_vllm_has_places_for_all_answer(
     narrow_vllm: Vllm, store: AdapterStore
 ) -> None:
-    server = RunningServer(narrow_vllm.process.root, narrow_vllm.process.api_key)
-    engine = VllmEngine(narrow_vllm.model_dir, server)
+    engine = narrow_vllm.engine()
     versions = [add_adapter(store, narrow_vllm.model_dir, seed=20 + n) for n in range(5)]
     for version in versions:
         await engine.load_adapter(version, store.get(version).path)
@@ -227,7 +222,7 @@ async def test_an_adapter_serves_only_if_vllm_computes_what_its_trainer_did(
     bad = add_adapter(store, path, seed=8, probe_of=9)
     with pytest.raises(AdapterError, match="not what was trained"):
         await engine.load_adapter(bad, store.get(bad).path)
-    async with client(vllm) as http:
+    async with vllm.client() as http:
         assert bad not in (await http.get("/v1/models")).text
 
 
@@ -241,24 +236,39 @@ async def test_what_does_not_fit_the_context_is_refused(engine: VllmEngine, vllm
 async def test_a_stream_that_is_closed_frees_its_place(engine: VllmEngine, vllm: Vllm) -> None:
     wanted, is_running = 1600, 0.0
     while not is_running:  # on a busy machine it may all have been sampled before we hear of it
-        before = await count(vllm, "vllm:generation_tokens_total")
+        before = vllm.count("vllm:generation_tokens_total")
         stream = engine.stream(asked(max_tokens=wanted))
         await anext(stream)
-        is_running = await count(vllm, "vllm:num_requests_running")
+        is_running = vllm.count("vllm:num_requests_running")
         await stream.aclose()
-    while await count(vllm, "vllm:num_requests_running"):  # noqa: ASYNC110 - vLLM does not tell
+    while vllm.count("vllm:num_requests_running"):  # noqa: ASYNC110 - vLLM does not tell
         await asyncio.sleep(0.05)
-    assert await count(vllm, "vllm:generation_tokens_total") < before + wanted
-
-
-async def count(vllm: Vllm, name: str) -> float:
-    """Return a figure of vLLM's metrics."""
-    async with client(vllm) as http:
-        lines = (await http.get("/metrics")).text.splitlines()
-    (line,) = [line for line in lines if line.startswith(f"{name}{{")]
-    return float(line.split()[-1])
+    assert vllm.count("vllm:generation_tokens_total") < before + wanted
 
 
 async def test_a_vllm_that_is_not_there_is_down(vllm: Vllm) -> None:
     with pytest.raises(EngineDown, match=r"127\.0\.0\.1:1/"):
         await VllmEngine(vllm.model_dir, RunningServer("http://127.0.0.1:1")).start()
+
+
+def test_a_vllm_is_asked_for_no_other_model_than_it_serves(vllm: Vllm, tmp_path: Path) -> None:
+    def start(model_dir: Path) -> None:
+        engine = VllmEngine(model_dir, vllm.server)
+
+        async def once() -> None:
+            try:
+                await engine.start()
+            finally:
+                await engine.aclose()
+
+        asyncio.run(once())
+
+    same = shutil.copytree(vllm.model_dir, tmp_path / "same")
+    other = save_model(tmp_path / "other", seed=5)
+    for model_dir in (same, other):
+        probe(str(model_dir))
+    start(same)
+    with pytest.raises(ConfigError, match=r"another model than that in .*nats off"):
+        start(other)
+    with pytest.raises(ConfigError, match="a model of other tokens"):
+        start(SEED_DIR)

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.e2e.conftest import until
 from tooln1_agent.codec import Codec
 from tooln1_agent.engines.local.model import base_name
 from tooln1_agent.engines.resolve import SEED_DIR
@@ -32,7 +33,6 @@ def light(room: str, on: bool) -> str:
 agent = Agent("seed", tools=[light], name="home")
 """
 ASKED = {"model": "home", "messages": [{"role": "user", "content": "Light on in the kitchen."}]}
-LONGEST_START_S = 180.0
 
 
 class Served:
@@ -75,14 +75,6 @@ class Served:
         found = list(re.finditer(pattern, self._said.read_text()))
         assert self.popen.poll() is None or len(found) >= times, self._said.read_text()
         return found[times - 1] if len(found) >= times else None
-
-
-def until(done: Callable[[], object], *, seconds: float = LONGEST_START_S) -> object:
-    deadline = time.monotonic() + seconds
-    while not (found := done()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 def is_gone(pid: int) -> bool:
