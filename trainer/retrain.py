@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,16 +16,18 @@ from tooln1_agent.gate_run import promote_if_passed, run_gate
 from tooln1_agent.verifier import score_by
 from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
+from trainer.distributed import from_first, is_first
 from trainer.errors import NoSpread
 from trainer.grpo import train
 from trainer.job import Job, check_fits
 from trainer.learner import learner_of
-from trainer.metrics import Metrics
+from trainer.metrics import Metrics, StepMetrics
 from trainer.opening import open_run, reopen_run
 from trainer.outcome import Outcome, nothing_learned
 from trainer.policy import load_policy
 from trainer.probe import make_probe
 from trainer.report import note_rollouts, write_report
+from trainer.rollout import Group
 from trainer.run import Run
 from trainer.sft import imitate
 from trainer.source import holdout_of
@@ -35,7 +39,7 @@ def retrain(job: Job, config: GrpoConfig) -> Outcome:
 
     Raises NothingToTrain, NoSpread, Diverged; and what opening store, model and adapters raises.
     """
-    return _finish(job, open_run(job, config), config)
+    return _finish(job, from_first(lambda: open_run(job, config)))
 
 
 def resume(job: Job, changes: dict[str, Any]) -> Outcome:
@@ -46,50 +50,55 @@ def resume(job: Job, changes: dict[str, Any]) -> Outcome:
 
     Raises CheckpointError where there is no such run, and what `retrain` raises.
     """
-    run = reopen_run(job, changes)
-    return _finish(job, run, run.manifest.config)
+    return _finish(job, from_first(lambda: reopen_run(job, changes)))
 
 
-def _finish(job: Job, run: Run, config: GrpoConfig) -> Outcome:
-    """Do what is left of a run: train, keep the adapter, judge it, promote it."""
-    with run.held():
-        adapters = AdapterStore(job.out)
-        progress = _train(job, run, config, adapters=adapters)
-        if not progress.updates:
-            reason = nothing_learned(progress, config)
-            write_report(run.path, title=run.manifest.name, said=[reason, *run.manifest.notes])
-            run.note(finished=True)
-            raise NoSpread(reason)
-        adapter = _keep(job, run, config, progress, adapters=adapters)
-        report = _judge(job, config, adapter, adapters=adapters) if job.gate else None
-        promoted = False
-        if report is not None and job.promote:
-            promoted = promote_if_passed(adapters, report)
-        stopped = run.manifest.stopped or ""
-        outcome = Outcome(run.manifest.name, adapter, stopped, progress, report, promoted)
-        said = [*outcome.lines(), *run.manifest.notes]
-        job.say(f"report: {write_report(run.path, title=outcome.run, said=said)}")
+def _finish(job: Job, run: Run) -> Outcome:
+    """Do what is left of a run: train, together, then let the first process do the rest."""
+    with ExitStack() as open_:
+        from_first(lambda: open_.enter_context(run.held()))
+        progress = _train(job, run)
+        return from_first(lambda: _conclude(job, run, progress))
+
+
+def _conclude(job: Job, run: Run, progress: Progress) -> Outcome:
+    """Keep the adapter, judge it, promote it; raises NoSpread where none came of the run."""
+    config, adapters = run.manifest.config, AdapterStore(job.out)
+    if not progress.updates:
+        reason = nothing_learned(progress, config)
+        write_report(run.path, title=run.manifest.name, said=[reason, *run.manifest.notes])
         run.note(finished=True)
+        raise NoSpread(reason)
+    adapter = _keep(job, run, config, progress, adapters=adapters)
+    report = _judge(job, config, adapter, adapters=adapters) if job.gate else None
+    promoted = False
+    if report is not None and job.promote:
+        promoted = promote_if_passed(adapters, report)
+    stopped = run.manifest.stopped or ""
+    outcome = Outcome(run.manifest.name, adapter, stopped, progress, report, promoted)
+    said = [*outcome.lines(), *run.manifest.notes]
+    job.say(f"report: {write_report(run.path, title=outcome.run, said=said)}")
+    run.note(finished=True)
     return outcome
 
 
-def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) -> Progress:
+def _train(job: Job, run: Run) -> Progress:
     """Train from the newest checkpoint on; leave the weights in the run's directory."""
+    config, adapters = run.manifest.config, AdapterStore(job.out)
     parent = None if run.manifest.parent is None else adapters.get(run.manifest.parent)
     check_fits(job, run)
     directory = model_dir(job.model)
     policy = load_policy(directory, config, start=None if parent is None else parent.path)
     learner = learner_of(run, policy, config, say=job.say)
-    after = learner.progress.step
     with (
         open_sampler(job.sampler, directory, config=config, home=run.path) as sampler,
-        Metrics(run.path, after_step=after, console=job.console) as metrics,
+        _witnesses(job, run, after=learner.progress.step) as (tell, show),
     ):
         imitate(
             learner,
             config,
             checkpoints=run.checkpoints,
-            tell=metrics.add,
+            tell=tell,
             score=score_by(job.agent),
             sampler=sampler,
         )
@@ -97,15 +106,32 @@ def _train(job: Job, run: Run, config: GrpoConfig, *, adapters: AdapterStore) ->
             learner,
             config,
             checkpoints=run.checkpoints,
-            tell=metrics.add,
+            tell=tell,
             score=score_by(job.agent),
             sampler=sampler,
-            show=partial(note_rollouts, run.path),
+            show=show,
         )
-    policy.save_adapter(run.adapter_dir)
-    make_probe(policy, run.examples()).write(run.adapter_dir)
-    run.note(stopped=stopped)
+    probe = make_probe(policy, run.examples())
+
+    def keep() -> None:
+        policy.save_adapter(run.adapter_dir)
+        probe.write(run.adapter_dir)
+        run.note(stopped=stopped)
+
+    from_first(keep)
     return learner.progress
+
+
+@contextmanager
+def _witnesses(
+    job: Job, run: Run, *, after: int
+) -> Iterator[tuple[Callable[[StepMetrics], None], Callable[[int, Sequence[Group]], None] | None]]:
+    """Yield who is told of each step after this one, and who is shown its groups."""
+    if not is_first():
+        yield lambda step: None, None
+        return
+    with Metrics(run.path, after_step=after, console=job.console) as metrics:
+        yield metrics.add, partial(note_rollouts, run.path)
 
 
 def _keep(
