@@ -75,10 +75,10 @@ def seen(
     with ReplayStore(home / "replay.db") as store:
         fill(store)
         examples = store.examples().examples
-        export_examples(store, "verl", home / "kit", split=None, model=SEED_DIR)
+        export_examples(store, "verl", home / "the kit", split=None, model=SEED_DIR)
     python = str(found.absolute())
     words = ("trainer.total_epochs=7", "--cfg", "job")
-    config = run(home, python, str(home / "kit" / "train.sh"), *words)
+    config = run(home, python, str(home / "the kit" / "train.sh"), *words)
     (home / "config.yaml").write_text(config)
     replies = REPLIES | {"cut": CUT}
     pairs = [(example.id, reply) for example in examples for reply in replies]
@@ -164,6 +164,7 @@ def test_what_verl_is_set_to_is_what_our_trainer_does(seen: Seen) -> None:
     assert (rollout["n"], rollout["temperature"]) == (ours.group_size, ours.temperature)
     assert (rollout["top_p"], rollout["top_k"]) == (1, -1)
     assert seen.config["data"]["max_response_length"] == ours.max_tokens
+    assert model["path"] == str(SEED_DIR)
     assert (model["lora_rank"], model["lora_alpha"]) == (ours.lora_rank, 2 * ours.lora_rank)
     assert model["target_modules"] == "all-linear"
     assert actor["loss_agg_mode"] == "token-mean"

@@ -35,8 +35,9 @@ _SCRIPT_FILE = """#!/usr/bin/env bash
 # and tokenizers. MODEL may name another copy of the model; the tokenizer must be the same.
 # What else verl can be told goes behind: ./train.sh trainer.n_gpus_per_node=4
 set -euo pipefail
-cd "$(dirname "${{BASH_SOURCE[0]}}")"
+HERE=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
 MODEL=${{MODEL:-{model}}}
+MODEL=$(cd "$MODEL" && pwd)
 
 exec "${{PYTHON:-python3}}" -m verl.trainer.main_ppo \\
 {settings}
@@ -72,10 +73,11 @@ def write_kit(path: Path, rows: Sequence[dict[str, Any]], *, model: Path) -> int
 def _write_files(path: Path, rows: Sequence[dict[str, Any]], model: Path) -> None:
     path.mkdir()
     write_parquet(path / EXAMPLES, rows)
-    (path / REWARD).write_text(_REWARD_FILE)
-    (path / LOOP).write_text(_LOOP_FILE)
+    (path / REWARD).write_text(_REWARD_FILE, encoding="utf-8")
+    (path / LOOP).write_text(_LOOP_FILE, encoding="utf-8")
     longest = max(len(row["extra_info"]["prompt_ids"]) for row in rows)
-    (path / SCRIPT).write_text(_script(model, longest_prompt=longest, examples=len(rows)))
+    script = _script(model, longest_prompt=longest, examples=len(rows))
+    (path / SCRIPT).write_text(script, encoding="utf-8")
     (path / SCRIPT).chmod(0o755)
 
 
@@ -91,8 +93,8 @@ def _settings(*, longest_prompt: int, examples: int) -> dict[str, str | int | fl
     policy = "actor_rollout_ref"
     return {
         "algorithm.adv_estimator": "grpo",
-        "data.train_files": f"'$PWD/{EXAMPLES}'",
-        "data.val_files": f"'$PWD/{EXAMPLES}'",  # has to be named; what is learned the gate judges
+        "data.train_files": f"'$HERE/{EXAMPLES}'",
+        "data.val_files": f"'$HERE/{EXAMPLES}'",  # has to be named; what is learned the gate judges
         "data.train_batch_size": prompts,
         "data.max_prompt_length": longest_prompt,
         "data.max_response_length": 256,
@@ -111,8 +113,8 @@ def _settings(*, longest_prompt: int, examples: int) -> dict[str, str | int | fl
         f"{policy}.rollout.tensor_model_parallel_size": 1,
         f"{policy}.rollout.load_format": "safetensors",  # LoRA is pushed onto a loaded base
         f"{policy}.rollout.agent.default_agent_loop": "tooln1",
-        f"{policy}.rollout.agent.agent_loop_config_path": f"'$PWD/{LOOP}'",
-        "reward.custom_reward_function.path": f"'$PWD/{REWARD}'",
+        f"{policy}.rollout.agent.agent_loop_config_path": f"'$HERE/{LOOP}'",
+        "reward.custom_reward_function.path": f"'$HERE/{REWARD}'",
         "trainer.project_name": "tooln1-agent",
         "trainer.experiment_name": "grpo",
         "trainer.n_gpus_per_node": 1,
