@@ -88,7 +88,8 @@ def learner_of(
         examples = [example for example in examples if example.id not in kept]
     learner = new_learner(policy, examples, config, known_until=run.manifest.known_until)
     learner.validation = validation
-    learner.logged = {reply.example: reply for reply in run.logged()}
+    if config.logged_replies:
+        learner.logged = {reply.example: reply for reply in run.logged()}
     if not from_first(run.checkpoints.is_dir):
         learner.save(run.checkpoints)
         return learner

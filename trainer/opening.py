@@ -45,7 +45,7 @@ def reopen_run(job: Job, changes: dict[str, Any]) -> Run:
     """
     run = unfinished_run(job.runs)
     config = GrpoConfig.model_validate(run.manifest.config.model_dump() | changes)
-    if config.logged_replies and not run.manifest.config.logged_replies:
+    if config.logged_replies and not run.manifest.logged_sha256:
         raise CheckpointError(
             f"run {run.manifest.name!r} began without logged replies, and has kept none; go on "
             "without logged_replies, or start anew without --resume"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from tests.training.conftest import serve
+from tests.training.conftest import DAY, serve
 from tooln1_agent.codec import Codec
 from tooln1_agent.engines.local.model import base_name
 from tooln1_agent.examples import Example
@@ -21,13 +21,14 @@ from tooln1_agent.reward import Reward
 from tooln1_agent.transcript import Interaction
 from trainer.config import GrpoConfig
 from trainer.job import Job
+from trainer.learner import learner_of
 from trainer.logged import Logged, LoggedReplies, find_logged
 from trainer.metrics import read_metrics
 from trainer.policy import Policy, load_policy
 from trainer.prefix import completion_logprobs
 from trainer.retrain import retrain
 from trainer.rollout import Group, Rollout, sample_groups
-from trainer.run import known_runs
+from trainer.run import Manifest, create_run, known_runs
 from trainer.update import UpdateStats, update
 
 Make = Callable[..., list[Example]]
@@ -292,12 +293,44 @@ def test_a_group_that_is_flat_but_for_its_logged_reply_teaches(group: Group) -> 
     assert told.is_right  # what the policy does now is all right
 
 
+@pytest.fixture
+def job(tiny_agent_dir: Path, tmp_path: Path) -> Job:
+    store, out = tmp_path / "replay.db", tmp_path / "out"
+    return Job(store, out, Console(quiet=True), model=str(tiny_agent_dir), gate=False)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_run_that_goes_on_uses_them_while_they_are_wanted(
+    job: Job, make_examples: Make, wanted: bool
+) -> None:
+    config = GrpoConfig(logged_replies=True, lora_rank=1)
+    examples, codec = make_examples(["on", "off"]), job.codec
+    reply = Logged(
+        example=examples[0].id, adapter=None, completion_ids=(codec.end_id,), logprobs=(-1.0,)
+    )
+    manifest = Manifest(
+        name="a",
+        created_at=DAY,
+        store="",
+        base_model=job.base_model,
+        prompt_version=codec.prompt_version,
+        tokenizer_hash=codec.hash,
+        parent=None,
+        known_until=None,
+        seen_until=DAY,
+        config=config,
+    )
+    run = create_run(job.runs, manifest, examples, logged=[reply])
+    config = config.model_copy(update={"logged_replies": wanted})
+    learner = learner_of(run, load_policy(Path(job.model), config), config, say=job.say)
+    assert learner.logged == ({reply.example: reply} if wanted else {})
+
+
 @pytest.mark.slow
 def test_a_run_learns_from_what_its_base_was_logged_to_say(
-    make_store: Callable[..., Path], tiny_agent_dir: Path, tmp_path: Path
+    job: Job, make_store: Callable[..., Path], tiny_agent_dir: Path
 ) -> None:
-    store = make_store(["on", "off"] * 8, model_dir=tiny_agent_dir)
-    job = Job(store, tmp_path / "out", Console(quiet=True), model=str(tiny_agent_dir), gate=False)
+    make_store(["on", "off"] * 8, model_dir=tiny_agent_dir)
     config = GrpoConfig(
         logged_replies=True, steps=3, prompts_per_step=4, max_tokens=16, learning_rate=1e-2,
         solved_steps=99,
