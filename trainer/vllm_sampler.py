@@ -142,7 +142,7 @@ class VllmSampler:
         """Return `n` completions of each prompt; the first process alone asks the servers.
 
         Raises:
-            EngineDown: no server has answered for five minutes.
+            EngineDown: no server answers at the first step, or for five minutes at a later one.
             AdapterError: one refuses the weights; says why.
         """
         seeds = torch.randint(2**31 - 1, (len(prompts),), generator=generator).tolist()
@@ -166,6 +166,8 @@ class VllmSampler:
         n: int,
         sampling: Sampling,
     ) -> list[list[Sample]]:
+        if self._pushed is None:
+            await self._rota.begin(VllmEngine.start)
         version = await self._push(policy)
         groups = (
             self._group(prompt, n, sampling.model_copy(update={"seed": seed}), version)

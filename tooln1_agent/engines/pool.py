@@ -65,18 +65,8 @@ class PooledEngine:
         return min(infos, key=lambda info: info.context_limit or 0)
 
     async def start(self) -> None:
-        """Start all; raises what the last one raised where none of them comes up."""
-        members = self._rota.members
-        results = await asyncio.gather(
-            *(member.engine.start() for member in members), return_exceptions=True
-        )
-        for member, result in zip(members, results, strict=True):
-            if isinstance(result, EngineDown):
-                self._rota.put_aside(member, result)
-            elif isinstance(result, BaseException):
-                raise result
-        if all(isinstance(result, EngineDown) for result in results):
-            raise EngineDown(f"none of {len(members)} engines answers: {results[-1]}")
+        """Start all; raises EngineDown where none of them comes up."""
+        await self._rota.begin(lambda member: member.engine.start())
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
         problem: EngineBusy | EngineDown | None = None

@@ -50,6 +50,21 @@ class Rota(Generic[Member]):
         """All that are not away."""
         return [m for place, m in enumerate(self.members) if place not in self._away]
 
+    async def begin(self, start: Callable[[Member], Awaitable[None]]) -> None:
+        """Start all members; those that do not answer are away.
+
+        Raises:
+            EngineDown: none answers.
+        """
+        results = await asyncio.gather(*map(start, self.members), return_exceptions=True)
+        for member, result in zip(self.members, results, strict=True):
+            if isinstance(result, EngineDown):
+                self.put_aside(member, result)
+            elif isinstance(result, BaseException):
+                raise result
+        if not self.present:
+            raise EngineDown(f"none of {len(results)} engines answers: {results[-1]}")
+
     def in_turn(self) -> list[Member]:
         """Return the members in the order to be asked; see to the checks that are due."""
         now = self._clock()
