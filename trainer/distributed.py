@@ -189,8 +189,8 @@ def _join() -> None:
         dist.init_process_group("cpu:gloo,cuda:nccl" if has_nccl else "gloo", timeout=_PATIENCE)
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"cannot join the other {os.environ['WORLD_SIZE']!r} processes that WORLD_SIZE speaks "
-            f"of: {error}. Start all of them with `torchrun --nproc-per-node N -m trainer ...`, or "
+            f"cannot join the processes that WORLD_SIZE={os.environ['WORLD_SIZE']!r} speaks of: "
+            f"{error}. Start all of them with `torchrun --nproc-per-node N -m trainer ...`, or "
             "unset WORLD_SIZE"
         ) from error
 

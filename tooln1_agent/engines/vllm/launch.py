@@ -43,6 +43,8 @@ _CPU_ARGUMENTS = (
     "--no-enable-chunked-prefill",  # a seeded request whose prompt is cut in two ends vLLM 0.32
 )
 _OURS = "TOOLN1_"
+_RANKS = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+"""Of the processes that torchrun started: vLLM reads them too, and is none of these."""
 
 
 def child(
@@ -89,11 +91,11 @@ def child(
 
 
 def _environment(ours: Mapping[str, str], *, api_key: str, has_gpu: bool) -> dict[str, str]:
-    """Return the child's environment: ours without our secrets and Python's paths."""
+    """Return the child's environment: ours without our secrets, Python's paths and our ranks."""
     kept = {
         name: value
         for name, value in ours.items()
-        if not name.startswith(_OURS) and name not in {"PYTHONPATH", "PYTHONHOME"}
+        if not name.startswith(_OURS) and name not in {"PYTHONPATH", "PYTHONHOME", *_RANKS}
     }
     return {
         "VLLM_NO_USAGE_STATS": "1",
