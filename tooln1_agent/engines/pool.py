@@ -57,6 +57,7 @@ class PooledEngine:
         members = [_Member(engine) for engine in engines]
         self._rota = Rota(members, self._check, clock=clock)
         self._adapters: dict[str, Path] = {}
+        self._has_begun = False
 
     @property
     def info(self) -> EngineInfo:
@@ -66,7 +67,9 @@ class PooledEngine:
 
     async def start(self) -> None:
         """Start all; raises EngineDown where none of them comes up."""
-        await self._rota.begin(lambda member: member.engine.start())
+        if not self._has_begun:
+            await self._rota.begin(lambda member: member.engine.start())
+            self._has_begun = True
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
         problem: EngineBusy | EngineDown | None = None
