@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.training.together import Course, learn, together
+from tooln1_agent.adapters import AdapterStore
 from tooln1_agent.errors import ConfigError, ContextTooLong
 from tooln1_agent.examples import Example
 from trainer.checkpoint import latest_checkpoint
@@ -25,6 +29,8 @@ from trainer.distributed import (
     joined,
     part,
 )
+from trainer.metrics import read_metrics
+from trainer.run import known_runs
 
 Make = Callable[..., list[Example]]
 SMALL: dict[str, Any] = {
@@ -73,6 +79,29 @@ def test_two_processes_end_with_the_weights_of_one(
     alike(first, expected)
     alike(second, expected)
     assert all(torch.equal(w, second.weights[name]) for name, w in first.weights.items())
+
+
+@pytest.mark.slow
+def test_torchrun_makes_the_adapter_that_one_process_makes(
+    make_store: Callable[..., Path], tiny_agent_dir: Path, tmp_path: Path
+) -> None:
+    flags = (
+        *("-m", "trainer", "--store", make_store(["on", "off", "", "on"] * 8), "--no-gate"),
+        *("--model", tiny_agent_dir, "--steps", 2, "--prompts-per-step", 3, "--max-tokens", 16),
+    )
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
+    made = []
+    for name, before in (("one", ()), ("two", launch)):
+        words = [sys.executable, *before, *flags, "--threads", 1, "--out", tmp_path / name]
+        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("stopped because: all 2 steps are done") == 1
+        (run,) = known_runs(tmp_path / name / "runs")
+        (adapter,) = AdapterStore(tmp_path / name).list()
+        made.append((read_metrics(run.path), load_file(adapter.path / "adapter_model.safetensors")))
+    (steps, weights), (same_steps, same_weights) = made
+    assert [step.reward for step in same_steps] == [step.reward for step in steps]
+    torch.testing.assert_close(same_weights, weights, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
