@@ -20,7 +20,7 @@ LITELLM_STAMP := $(LITELLM_VENV)/.installed
 VERL_VENV := .venv-verl
 VERL_STAMP := $(VERL_VENV)/.installed
 
-EVIDENCE := benchmarks/learning.py benchmarks/rounds.py
+EVIDENCE := benchmarks/learning.py benchmarks/rounds.py benchmarks/time_to_accuracy.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast test-vllm test-verl check format bench evidence clean

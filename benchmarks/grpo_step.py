@@ -1,6 +1,6 @@
 """What a GRPO step costs: ours beside TRL's GRPOTrainer and beside whole rows of our own.
 
-python benchmarks/grpo_step.py [--quick] [--json]
+python benchmarks/grpo_step.py [--quick] [--learn] [--json]
 
 The bound is how many times fewer tokens a shared prompt computes than whole rows. Both compute as
 many logits, so with a large vocabulary less of it can be reached; whole rows get our output layer.
@@ -33,6 +33,7 @@ from transformers import TrainerCallback
 from benchmarks.peers.device import peak_mib, reset_peak_mib, seconds
 from benchmarks.peers.trl import make_peer
 from benchmarks.peers.work import Shape, Work, make_work, rewarded
+from benchmarks.time_to_accuracy import measure as learning
 from trainer.prefix import Logprobs
 from trainer.rollout import sample_groups
 from trainer.update import update
@@ -204,7 +205,6 @@ def measure(*, quick: bool) -> dict[str, Any]:
         ours, theirs = (growth_mib(side, dirs[2048], step) for side in ("ours", "trl"))
     found["peak_memory"] = {"ours_mib": ours, "trl_mib": theirs, "ours_over_trl": ours / theirs}
     found["share_of_bound"] = {name: found[name].pop("share_of_bound") for name in shapes}
-    found["time_to_accuracy"] = None  # takes an hour, and is not measured here yet
     return found
 
 
@@ -213,9 +213,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two rounds: to try it out")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    parser.add_argument(
+        "--learn", action="store_true", help="time_to_accuracy too, which takes half an hour"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = measure(quick=options.quick)
+    learned = learning(seed=1, minutes=12.0) if options.learn else None
+    found["time_to_accuracy"] = learned and learned["trl_over_ours"]
     if not options.json:
         sys.stdout.write("ratios are TRL's or whole rows' processor time over ours\n")
     rounded = json.loads(json.dumps(found), parse_float=lambda text: round(float(text), 3))

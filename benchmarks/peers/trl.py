@@ -21,8 +21,11 @@ from transformers import PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
 
 from benchmarks.peers.device import seconds
+from tooln1_agent.codec import Codec
+from tooln1_agent.examples import Example
+from tooln1_agent.reward import score
 from trainer.config import GrpoConfig
-from trainer.rollout import Group
+from trainer.rollout import Group, prompt_ids
 from trainer.variants import LossName
 
 LOSSES: dict[LossName, dict[str, Any]] = {
@@ -106,22 +109,7 @@ def make_peer(
         changes: of its settings, over ours.
     """
     size = config.group_size
-    chosen = {
-        "output_dir": str(out),
-        "beta": config.beta,
-        "learning_rate": config.learning_rate or 1e-6,
-        "max_grad_norm": config.max_grad_norm,
-        "num_generations": size,
-        "max_completion_length": config.max_tokens,
-        "num_iterations": config.updates_per_batch,
-        "per_device_train_batch_size": size * len(groups),
-        "seed": config.seed,
-    }
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(model_dir / "tokenizer.json"),
-        pad_token="<|endoftext|>",
-        eos_token="<|im_end|>",
-    )
+    tokenizer = _tokenizer(model_dir)
     texts = [f"{n}:" + tokenizer.decode(group.prompt_ids) for n, group in enumerate(groups)]
 
     def given(prompts: Sequence[str]) -> list[tuple[Group, int]]:
@@ -146,16 +134,75 @@ def make_peer(
 
     return Peer(
         model=str(model_dir),
-        args=GRPOConfig(**SETTINGS | LOSSES[config.loss] | chosen | changes),
+        args=_arguments(config, out, prompts=len(groups), **changes),
         processing_class=tokenizer,
         reward_funcs=rewards,
         train_dataset=Dataset.from_list([{"prompt": text} for text in texts]),
-        peft_config=LoraConfig(
-            r=config.lora_rank,
-            lora_alpha=config.lora_alpha or 2 * config.lora_rank,
-            lora_dropout=0.0,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
+        peft_config=_lora(config),
         rollout_func=None if samples else rollouts,
+    )
+
+
+def learning_peer(
+    model_dir: Path, examples: Sequence[Example], config: GrpoConfig, *, out: Path, **changes: Any
+) -> Peer:
+    """Return a trainer that learns from these examples by our reward, sampling by itself.
+
+    It takes `config.prompts_per_step` prompts a step, in an order of its own.
+    """
+    codec = Codec.load(model_dir)
+    tokenizer = _tokenizer(model_dir)
+    texts = [tokenizer.decode(prompt_ids(example, codec)) for example in examples]
+    by_text = dict(zip(texts, examples, strict=True))
+
+    def rewards(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+        """Score the ids: of the text that it would give us, the control tokens are gone."""
+        asked = [by_text[prompt] for prompt in prompts]
+        return [
+            score(codec.decode(ids), tools=example.tools, target=example.target).value
+            for example, ids in zip(asked, completion_ids, strict=True)
+        ]
+
+    arguments = _arguments(config, out, prompts=config.prompts_per_step, **changes)
+    return Peer(
+        model=str(model_dir),
+        args=arguments,
+        processing_class=tokenizer,
+        reward_funcs=rewards,
+        train_dataset=Dataset.from_list([{"prompt": text} for text in by_text]),
+        peft_config=_lora(config),
+    )
+
+
+def _arguments(config: GrpoConfig, out: Path, *, prompts: int, **changes: Any) -> GRPOConfig:
+    """Translate our settings."""
+    chosen = {
+        "output_dir": str(out),
+        "beta": config.beta,
+        "learning_rate": config.learning_rate or 1e-6,
+        "max_grad_norm": config.max_grad_norm,
+        "num_generations": config.group_size,
+        "max_completion_length": config.max_tokens,
+        "num_iterations": config.updates_per_batch,
+        "per_device_train_batch_size": config.group_size * prompts,
+        "seed": config.seed,
+    }
+    return GRPOConfig(**SETTINGS | LOSSES[config.loss] | chosen | changes)
+
+
+def _lora(config: GrpoConfig) -> LoraConfig:
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha or 2 * config.lora_rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _tokenizer(model_dir: Path) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(model_dir / "tokenizer.json"),
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
     )
