@@ -20,6 +20,7 @@ from tool_registry.calls import ToolCall, ToolResult
 from tool_registry.tool import ToolSpec
 from tooln1_agent.adapters import AdapterStore
 from tooln1_agent.cli import main, plugins
+from tooln1_agent.cli.output import console
 from tooln1_agent.messages import Completion, Message, Usage
 from tooln1_agent.parsing import Reply
 from tooln1_agent.replay.store import ReplayStore
@@ -44,7 +45,7 @@ def run(
 ) -> Callable[..., Said]:
     """Run the command in an empty directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(console, "width", 300)  # a test runner may have set COLUMNS before
     monkeypatch.setattr(sys, "path", [*sys.path])
 
     def call(*arguments: object) -> Said:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.agent.records import WEATHER, after, answer, asked, call, calling, label, turn
 from tooln1_agent.cli import main
+from tooln1_agent.cli.output import console
 from tooln1_agent.errors import LabelRefused
 from tooln1_agent.examples import LabelEvent, Verify
 from tooln1_agent.replay.found import write_found
@@ -68,7 +69,7 @@ def say(
 ) -> Callable[..., str]:
     """Run the command beside the agents' module; return what it wrote, errors too."""
     monkeypatch.chdir(path.parent)
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(console, "width", 300)  # a test runner may have set COLUMNS before
     monkeypatch.setattr(sys, "path", [*sys.path])
 
     def run(command: str, *arguments: object) -> str:
