@@ -219,7 +219,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = measure(quick=options.quick)
-    learned = learning(seed=1, minutes=12.0) if options.learn else None
+    learned = learning(seed=1, minutes=14.0) if options.learn else None
     found["time_to_accuracy"] = learned and learned["trl_over_ours"]
     if not options.json:
         sys.stdout.write("ratios are TRL's or whole rows' processor time over ours\n")
