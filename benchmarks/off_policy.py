@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("off-policy-work"))
     parser.add_argument("--model", default="seed", help="'seed' or a model directory")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--steps", type=int, default=Settings.steps)
+    parser.add_argument("--steps", type=int, default=Settings().steps)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="every part in small")
