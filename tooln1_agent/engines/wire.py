@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -16,8 +16,6 @@ from tooln1_agent.messages import Usage
 _BUSY = (429, 503)
 _CONNECT_S = 5.0
 """A machine that is gone does not even refuse."""
-_END_S = 0.1
-"""How long the end of a body may take after the last event; it comes with it as a rule."""
 _NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
 """How many calls run side by side is the server's to say."""
 
@@ -118,11 +116,11 @@ async def events(response: httpx.Response) -> AsyncGenerator[dict[str, Any], Non
     if "text/event-stream" not in response.headers.get("Content-Type", ""):
         yield _read(await response.aread())
         return
-    lines = _lines(response)
-    async for line in lines:
+    async for line in _lines(response):
         data = line.removeprefix(b"data:").strip()
+        # The rest of the body stays unread, so the connection is closed: one that waits for the
+        # next call may be closed by the server (after 5 s, as vLLM's does) just when that is sent.
         if data == b"[DONE]":
-            await _finish(lines)
             return
         if line.startswith(b"data:") and data:
             yield _read(data)
@@ -157,14 +155,6 @@ async def _check(response: httpx.Response, url: str) -> None:
 def _retry_after_s(response: httpx.Response) -> float:
     value = response.headers.get("Retry-After", "")
     return float(value) if value.isdecimal() else 1.0  # the form with a date is not worth it
-
-
-async def _finish(lines: AsyncIterator[bytes]) -> None:
-    """Read up to the end of the body, so that its connection can serve the next call."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_END_S):
-            async for _ in lines:
-                pass
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
