@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## serve, log, label, retrain, gate, swap, report: writes demo-out/
 	$(BIN)/python -m examples.demo $(ARGS)
 
-test: $(STAMP) ## all tests, JOBS at a time
+test: $(STAMP) ## all tests, JOBS at a time (10 minutes on two cores)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-fast: $(STAMP) ## the tests to run all day (at most 2 minutes)
