@@ -1,8 +1,8 @@
 """Which method suits what a store holds: imitation, GRPO, or one after the other; and why.
 
 The rules follow from what each method needs: imitation needs labels that name the calls, and GRPO
-needs requests on which some sampled replies are right and others wrong. What each reached on the
-example deployments stands in `benchmarks/results/learning.md`.
+needs requests on which some sampled replies are right and others wrong. `benchmarks/learning.py` puts
+them to the test; it has not been run in full yet (docs/training.md, "Which method when").
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tooln1_agent.examples import Exact, Example, NoCall
 
 Method = Literal["grpo", "sft", "sft+grpo"]
 
-FEW_GOLD = 50
+FEW = 50
 """Fewer replies to imitate are learned by heart: a run of 60 steps shows each of them 20 times."""
 MOSTLY_RIGHT = 0.9
 HARDLY_RIGHT = 0.05
@@ -111,7 +111,7 @@ def _method(held: Holdings) -> tuple[Method, str]:
             f"{right:.0%} of what was served is right, so most groups would be all wrong, and "
             f"teach nothing; imitate the {held.gold} labels that name the calls first"
         )
-    if held.gold < FEW_GOLD:
+    if held.gold < FEW:
         return "grpo", (
             f"{held.gold} replies to imitate would be learned by heart; GRPO samples new ones in "
             "every step"
@@ -124,6 +124,9 @@ def _method(held: Holdings) -> tuple[Method, str]:
 
 
 def _notes(held: Holdings) -> Iterator[str]:
+    count = held.gold + held.judged
+    if count < FEW:
+        yield f"{count} examples are few to judge by, and few to learn from; label {FEW} or more"
     if held.rejected:
         yield (
             f"{held.rejected} turns were only rejected, which teaches nothing: say what would have "

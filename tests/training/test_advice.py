@@ -42,6 +42,8 @@ def test_what_the_labels_are_decides_the_method(
 
 def test_labels_that_teach_nothing_or_are_old_are_told_of() -> None:
     assert advise(USUAL).notes == ()
+    (few,) = advise(replace(USUAL, gold=1, judged=2)).notes
+    assert few.startswith("3 examples are few")
     notes = advise(replace(USUAL, rejected=7, new=0, span_days=200.0)).notes
     assert [note.split(" ", 1)[0] for note in notes] == ["7", "no", "the"]
     assert "200 days" in notes[-1]
