@@ -1,8 +1,8 @@
 """Which method suits what a store holds: imitation, GRPO, or one after the other; and why.
 
 The rules follow from what each method needs: imitation needs labels that name the calls, and GRPO
-needs requests on which some sampled replies are right and others wrong. `benchmarks/learning.py` puts
-them to the test; it has not been run in full yet (docs/training.md, "Which method when").
+needs requests on which some sampled replies are right and others wrong. `benchmarks/learning.py` is
+made to test them; it has not been run in full yet (docs/training.md, "Which method when").
 """
 
 from __future__ import annotations
