@@ -21,7 +21,7 @@ from tooln1_agent.parsing import parse
 from tooln1_agent.reward import judge
 from trainer.seed.deployment import Deployment
 from trainer.seed.evaluate import Probe, Seed, deployment_probes, spread, world_probes
-from trainer.seed.world import Disclosure
+from trainer.seed.scene import Disclosure
 
 Figures = dict[str, float]
 MAX_TOKENS = 200

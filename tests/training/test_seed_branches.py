@@ -14,7 +14,8 @@ import tooln1_agent
 from tooln1_agent.codec import Codec
 from trainer.seed.packing import BRANCHES, SHAPES, Batch, branch_ids, draw_round, opening_ids
 from trainer.seed.pretrain import PretrainConfig, model_config
-from trainer.seed.world import draw_scene, play
+from trainer.seed.scene import draw_scene
+from trainer.seed.world import play
 
 SMALL = PretrainConfig(hidden=32, layers=2, heads=4, kv_heads=2, intermediate=64, compile=False)
 

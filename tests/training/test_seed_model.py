@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,14 @@ from tooln1_agent.codec import Codec
 from tooln1_agent.parsing import parse
 from tooln1_agent.prompt import Segment, text_of
 from tooln1_agent.renderers.tooln1 import TOOLN1
-from trainer.seed.evaluate import Seed, accuracy, world_probes
+from trainer.seed.evaluate import (
+    Seed,
+    accuracy,
+    surprise,
+    world_episodes,
+    world_probes,
+    world_table,
+)
 from trainer.seed.pretrain import PretrainConfig, pretrain
 from trainer.seed.tokenizer import CONTROL
 from trainer.seed.world import draw_episode
@@ -86,6 +94,22 @@ def test_greedy_replies_to_simple_prompts_parse(seed: Seed) -> None:
 def test_the_shipped_model_is_right_where_conventions_are_written(seed: Seed) -> None:
     table = accuracy(seed, world_probes(12, 24, disclosure="described"))
     assert table["all"] >= 0.3
+
+
+def test_a_right_reply_surprises_the_model_less_than_one_for_somebody_else(seed: Seed) -> None:
+    episodes = world_episodes(13, 6, disclosure="instructed")
+    calls = [episode.calls for episode in episodes]
+    strange = [
+        replace(episode, calls=other)
+        for episode, other in zip(episodes, [*calls[1:], calls[0]], strict=True)
+    ]
+    assert 0.0 < surprise(seed, episodes) < surprise(seed, strange)
+
+
+def test_the_table_has_a_row_for_each_place_of_the_conventions() -> None:
+    table = world_table(MODEL, count=2)
+    assert set(table) == {"hidden", "described", "instructed"}
+    assert all({"nats", "all", "format"} <= set(row) for row in table.values())
 
 
 class Killed(Exception):

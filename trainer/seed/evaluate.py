@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -13,11 +14,14 @@ from tool_registry.tool import ToolSpec
 from tooln1_agent.codec import Codec
 from tooln1_agent.engines.local.generate import Wanted, sample_rows
 from tooln1_agent.engines.local.model import load_base
+from tooln1_agent.engines.local.scoring import reply_logprobs
 from tooln1_agent.examples import Exact, NoCall
 from tooln1_agent.messages import Message, Sampling
 from tooln1_agent.reward import score
 from trainer.seed.deployment import Deployment
-from trainer.seed.world import Disclosure, draw_episode
+from trainer.seed.packing import reply_ids
+from trainer.seed.scene import Disclosure
+from trainer.seed.world import Episode, draw_episode
 
 _MAX_TOKENS = 200
 
@@ -61,11 +65,18 @@ class Seed:
         return texts
 
 
+def world_episodes(seed: int, count: int, *, disclosure: Disclosure) -> list[Episode]:
+    """Draw fresh episodes of the training world."""
+    return [
+        draw_episode(random.Random(f"probe {seed} {number}"), disclosure=disclosure)
+        for number in range(count)
+    ]
+
+
 def world_probes(seed: int, count: int, *, disclosure: Disclosure) -> list[Probe]:
     """Draw fresh episodes of the training world as probes."""
     probes = []
-    for number in range(count):
-        episode = draw_episode(random.Random(f"probe {seed} {number}"), disclosure=disclosure)
+    for episode in world_episodes(seed, count, disclosure=disclosure):
         target = Exact(alternatives=(episode.calls,)) if episode.calls else NoCall()
         probes.append(Probe(episode.messages, episode.tools, target, episode.situation))
     return probes
@@ -89,6 +100,34 @@ def accuracy(seed: Seed, probes: Sequence[Probe]) -> dict[str, float]:
     for situation in sorted({probe.situation for probe in probes}):
         table[situation] = _mean([r.value for name, r in rewards if name == situation])
     table["format"] = _mean([float(not r.reason.startswith("format")) for _, r in rewards])
+    return table
+
+
+def surprise(seed: Seed, episodes: Sequence[Episode]) -> float:
+    """Return how unlikely the model finds the reply that an episode should get, in nats.
+
+    The mean over episodes of a whole reply's. It falls smoothly from the first steps of training,
+    when no reply is right yet.
+    """
+    nats = [
+        -sum(reply_logprobs(seed.model, prompt, reply_ids(seed.codec, episode)))
+        for episode in episodes
+        for prompt in [seed.codec.prompt_ids(episode.messages, episode.tools)]
+    ]
+    return _mean(nats)
+
+
+def world_table(directory: Path, *, count: int) -> dict[Disclosure, dict[str, float]]:
+    """Measure a model directory on `count` fresh episodes for each place of the conventions.
+
+    The figures are those of `accuracy`, and `nats` those of `surprise`.
+    """
+    seed = Seed(directory)
+    table: dict[Disclosure, dict[str, float]] = {}
+    for disclosure in get_args(Disclosure):
+        probes = world_probes(1, count, disclosure=disclosure)
+        nats = surprise(seed, world_episodes(1, count, disclosure=disclosure))
+        table[disclosure] = {"nats": nats, **accuracy(seed, probes)}
     return table
 
 

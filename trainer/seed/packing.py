@@ -17,8 +17,9 @@ from tool_registry.tool import ToolSpec
 from tooln1_agent.codec import Codec
 from tooln1_agent.messages import Message
 from tooln1_agent.prompt import calls_text
+from trainer.seed.scene import Scene, draw_scene
 from trainer.seed.tokenizer import reply_segments
-from trainer.seed.world import Episode, Scene, Situation, draw_scene, play
+from trainer.seed.world import Episode, Situation, play
 
 BRANCHES = 8
 """Episodes of a scene in one row."""
@@ -87,9 +88,13 @@ def opening_ids(codec: Codec, scene: Scene) -> list[int]:
 def branch_ids(codec: Codec, episode: Episode) -> tuple[list[int], list[int]]:
     """Return the ids that an episode adds to its opening, and those of its reply."""
     spoken = [message for message in episode.messages if message.role != "system"]
+    return _halves(codec, spoken, ())[1], reply_ids(codec, episode)
+
+
+def reply_ids(codec: Codec, episode: Episode) -> list[int]:
+    """Return the ids of the reply that an episode should get."""
     calls = calls_text(episode.calls) if episode.calls else ""
-    reply = codec.encode(reply_segments(episode.think, calls, episode.answer))
-    return _halves(codec, spoken, ())[1], reply
+    return codec.encode(reply_segments(episode.think, calls, episode.answer))
 
 
 def encode_scene(rng: random.Random, codec: Codec, scene: Scene, *, limit: int) -> Encoded | None:

@@ -21,7 +21,7 @@ from tooln1_agent.codec import Codec
 from tooln1_agent.prompt import calls_text, text_of
 from tooln1_agent.renderers.tooln1 import TOOLN1
 from trainer.seed.branches import NAME as BRANCHES
-from trainer.seed.packing import Batch, draw_round
+from trainer.seed.packing import SHAPES, Batch, draw_round
 from trainer.seed.tokenizer import save_tokenizer, train_tokenizer
 from trainer.seed.world import draw_episode
 
@@ -84,7 +84,7 @@ def pretrain(
     average = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     optimizers = _optimizers(model, config)
     step = _resume(work_dir, model, average, optimizers)
-    body = torch.compile(model.model, dynamic=False) if config.compile else model.model
+    body = _compiled(model.model) if config.compile else model.model
     saved_at = time.monotonic()
     while step < config.steps:
         for batch in round_at(config, codec, step):
@@ -154,6 +154,12 @@ def round_at(config: PretrainConfig, codec: Codec, step: int) -> list[Batch]:
         max_tools=next(tools for end, tools in stages if progress <= end),
         prompt_weight=config.prompt_weight if progress < config.prompt_share else 0.0,
     )
+
+
+def _compiled(body: Any) -> Any:
+    """Return the body compiled once for each shape of `packing`; all of them are kept."""
+    torch._dynamo.config.recompile_limit = len(SHAPES)
+    return torch.compile(body, dynamic=False)
 
 
 def _losses(model: Any, body: Any, batch: Batch) -> tuple[Tensor, Tensor]:

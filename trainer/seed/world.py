@@ -11,29 +11,17 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from tool_registry.calls import ToolCall
 from tool_registry.tool import ToolSpec
 from tooln1_agent.messages import Message
 from trainer.seed.phrasing import CHAT, ask
-from trainer.seed.tools import (
-    Slot,
-    Spelling,
-    ToolFamily,
-    draw_family,
-    draw_noun,
-    draw_verbs,
-    make_family,
-    rules_text,
-)
-from trainer.seed.values import Conventions, Value, draw, draw_conventions, invented, spell, word
-from trainer.seed.words import NOUNS
-
-T = TypeVar("T")
+from trainer.seed.scene import Disclosure, Scene, draw_scene
+from trainer.seed.tools import Slot, ToolFamily, draw_family
+from trainer.seed.values import Conventions, Value, draw, invented, spell, word
 
 Situation = Literal["call", "several", "no_tool", "missing", "after_result"]
-Disclosure = Literal["hidden", "described", "instructed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,52 +35,11 @@ class Episode:
     answer: str
     situation: Situation
     disclosure: Disclosure
-    """Where the conventions are stated: nowhere, in descriptions, or in the instructions."""
 
 
-_SITUATIONS: dict[Situation, int] = {
-    "call": 63, "several": 6, "no_tool": 12, "missing": 14, "after_result": 5,
-}  # fmt: skip
-_DISCLOSURES: dict[Disclosure, int] = {"hidden": 45, "described": 20, "instructed": 35}
-_ROLES = (
-    "You are a helpful assistant.",
-    "You are an assistant for a {noun} office.",
-    "You help people with {noun} matters.",
-    "You work at the {noun} desk.",
-    "You are the {name} assistant.",
-    "Help the staff of {name}.",
-    "You support the {noun} team at {name}. Be brief.",
-    "Answer briefly.",
-)
+_SITUATIONS: tuple[Situation, ...] = ("call", "several", "no_tool", "missing", "after_result")
+_SHARES = (63, 6, 12, 14, 5)
 _SORRY = ("Sorry, I have no tool for that.", "I can't do that with my tools.", "No tool fits that.")
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What several episodes can have in common: tools, conventions and instructions."""
-
-    conventions: Conventions
-    families: tuple[ToolFamily, ...]
-    tools: tuple[ToolSpec, ...]
-    """The families as a prompt shows them, in another order."""
-    instructions: str
-    """The system message, or "" for none."""
-    disclosure: Disclosure
-
-
-def draw_scene(
-    rng: random.Random, *, max_tools: int = 6, disclosure: Disclosure | None = None
-) -> Scene:
-    """Draw what comes before the conversation; equal generators give equal scenes."""
-    shown: Disclosure = _weighted(rng, _DISCLOSURES) if disclosure is None else disclosure
-    conventions = draw_conventions(rng)
-    families = _draw_families(
-        rng, max_tools, conventions, "described" if shown == "described" else "hidden"
-    )
-    instructions = _system(rng, conventions, instructed=shown == "instructed")
-    specs = [_spec(family) for family in families]
-    rng.shuffle(specs)
-    return Scene(conventions, tuple(families), tuple(specs), instructions, shown)
 
 
 def draw_episode(
@@ -121,7 +68,7 @@ def play(
         has_past: whether an earlier, finished exchange comes before the request; one in ten
             requests has one if not given.
     """
-    kind: Situation = _weighted(rng, _SITUATIONS) if situation is None else situation
+    kind: Situation = rng.choices(_SITUATIONS, _SHARES)[0] if situation is None else situation
     if has_past is None:
         has_past = kind in ("call", "missing", "several") and rng.random() < 0.1
     families = rng.sample(scene.families, len(scene.families))
@@ -200,40 +147,6 @@ def plan(calls: Sequence[ToolCall]) -> str:
     if len(calls) == 1:
         return f"Use {calls[0].name} with {', '.join(calls[0].arguments) or 'nothing'}."
     return f"Use {', then '.join(call.name for call in calls)}."
-
-
-def _weighted(rng: random.Random, weights: dict[T, int]) -> T:
-    return rng.choices(tuple(weights), tuple(weights.values()))[0]
-
-
-def _draw_families(
-    rng: random.Random, max_tools: int, conventions: Conventions, spelling: Spelling
-) -> list[ToolFamily]:
-    """Draw the tools of a prompt: some are near misses of the first."""
-    families = [draw_family(rng, conventions, spelling)]
-    main = families[0]
-    for _ in range(rng.randrange(max_tools)):
-        verbs, noun = draw_verbs(rng), draw_noun(rng)
-        nearness = rng.random()
-        if nearness < 0.3:
-            noun = main.noun.replace(" ", "_")
-        elif nearness < 0.5:
-            verbs = main.verbs
-        near = make_family(rng, verbs, noun, conventions=conventions, spelling=spelling)
-        if all(
-            near.name != f.name and (near.verbs, near.noun) != (f.verbs, f.noun) for f in families
-        ):
-            families.append(near)
-    return families
-
-
-def _system(rng: random.Random, conventions: Conventions, *, instructed: bool) -> str:
-    role = ""
-    if rng.random() < 0.6:
-        role = rng.choice(_ROLES).format(
-            noun=rng.choice(NOUNS).replace("_", " "), name=invented(rng).title()
-        )
-    return f"{role} {rules_text(rng, conventions)}".strip() if instructed else role
 
 
 def _unserved(
@@ -322,9 +235,3 @@ def _result(rng: random.Random, tool: ToolFamily) -> tuple[str, str]:
         answer = f"I found {' and '.join(content)}."
     text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
     return text, answer
-
-
-def _spec(family: ToolFamily) -> ToolSpec:
-    return ToolSpec(
-        name=family.name, description=family.description, parameters=family.parameters()
-    )
