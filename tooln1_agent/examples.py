@@ -115,6 +115,8 @@ class Example(BaseModel):
     turn: int = 0
     created_at: Instant
     """When the newest label that the target rests on was given."""
+    imported: bool = False
+    """Whether the prompt came from a file and was never served."""
 
     @property
     def is_call(self) -> bool:

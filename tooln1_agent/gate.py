@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from tooln1_agent.examples import HOLDOUT_SOURCES, Example
-from tooln1_agent.gate_pairs import length_ratio, pair_up, slice_of, tool_slices
+from tooln1_agent.gate_pairs import imported_slice, length_ratio, pair_up, slice_of, tool_slices
 from tooln1_agent.gate_report import GateReport, Outcome, Slice
 from tooln1_agent.reward import Score, score
 from tooln1_agent.significance import holm, sign_test, spent_alpha
@@ -43,6 +43,8 @@ class GateConfig(BaseModel):
     """The same for the share of well-formed replies."""
     tool_margin: float = Field(default=0.2, ge=0.0, le=1.0)
     """The same for the accuracy on any one tool."""
+    imported_margin: float = Field(default=0.05, ge=0.0, le=1.0)
+    """The same for imported prompts beside served ones: what must not be unlearned."""
     dodge_margin: float = Field(default=0.1, ge=0.0, le=1.0)
     """Refuse where the share of call examples answered without a call rises by more than this."""
     min_slice: int = Field(default=10, ge=1)
@@ -90,6 +92,7 @@ def judge_candidate(
         no_call=slice_of("no call", [p for p in pairs if not p.example.is_call]),
         format=slice_of("well formed", pairs, claim=lambda worth: worth.well_formed),
         tools=tool_slices(pairs),
+        imported=imported_slice(pairs),
         p_value=sign_test(overall.wins, overall.losses),
         alpha=spent_alpha(config.alpha, prior_uses),
         prior_uses=prior_uses,
@@ -140,7 +143,9 @@ def _verdict(
 def _margins(found: GateReport, config: GateConfig) -> Iterator[str]:
     """Yield what fell beyond its margin, significant or not."""
     judged = [(found.call, config.call_margin), (found.format, config.format_margin)]
-    few = ((found.no_call, config.no_call_margin), *((t, config.tool_margin) for t in found.tools))
+    few = [(found.no_call, config.no_call_margin), *((t, config.tool_margin) for t in found.tools)]
+    if found.imported is not None:
+        few.append((found.imported, config.imported_margin))
     judged += [(part, margin) for part, margin in few if part.n >= config.min_slice]
     for part, margin in judged:
         if part.drop > margin:
@@ -163,6 +168,7 @@ def _significant_drops(found: GateReport, config: GateConfig) -> Iterator[str]:
     """Yield the slices that got worse by more than chance, over all of them at once."""
     tools = (tool for tool in found.tools if tool.n >= config.min_slice)
     parts = [found.overall, found.call, found.no_call, found.format, *tools]
+    parts += filter(None, [found.imported])
     p_values = [sign_test(part.losses, part.wins) for part in parts]
     for part, p_value, rejected in zip(
         parts, p_values, holm(p_values, config.drop_alpha), strict=True

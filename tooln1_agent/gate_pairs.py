@@ -64,6 +64,12 @@ def tool_slices(pairs: Sequence[Pair]) -> tuple[Slice, ...]:
     return tuple(slice_of(name, by_tool[name]) for name in sorted(by_tool))
 
 
+def imported_slice(pairs: Sequence[Pair]) -> Slice | None:
+    """Return the slice of imported prompts; None where all were imported, or none was."""
+    imported = [pair for pair in pairs if pair.example.imported]
+    return slice_of("imported", imported) if 0 < len(imported) < len(pairs) else None
+
+
 def length_ratio(pairs: Sequence[Pair], *, at_least: int) -> float | None:
     """Return the candidate's median reply length over live's, where both are well formed.
 

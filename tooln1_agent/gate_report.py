@@ -67,6 +67,8 @@ class GateReport(BaseModel):
     """All examples; "right" is a reply without format fault, whatever it calls."""
     tools: tuple[Slice, ...]
     """One for each tool that a target calls; an example with two tools is in both."""
+    imported: Slice | None = None
+    """Prompts from data sets, beside those that were served; None where there are not both."""
     p_value: float
     """One-sided, exact: that the candidate wins this often if it is no better."""
     alpha: float
@@ -107,7 +109,8 @@ class GateReport(BaseModel):
         )
         yield f"{'':24} {'n':>5}  {'live':>21}  {'candidate':>21}  {'won':>4} {'lost':>4}"
         tools = sorted(self.tools, key=lambda tool: (-tool.n, tool.name))
-        for part in (self.overall, self.call, self.no_call, self.format, *tools[:_TOOLS_SHOWN]):
+        whole = (self.overall, self.call, self.no_call, self.format)
+        for part in (*whole, *filter(None, [self.imported]), *tools[:_TOOLS_SHOWN]):
             yield _row(part)
         if len(tools) > _TOOLS_SHOWN:
             yield f"… and {len(tools) - _TOOLS_SHOWN} tools with fewer examples"

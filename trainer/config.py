@@ -82,6 +82,9 @@ class GrpoConfig(BaseModel):
     """Of AdamW."""
     new_share: float = Field(default=0.5, ge=0.0, le=1.0)
     """Share of prompts labelled since the live adapter was trained, where there are both."""
+    imported_share: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Share of prompts that come from imported data, where traffic gave examples too; as many as
+    there are, if not given."""
     no_call_floor: float = Field(default=0.1, ge=0.0, le=0.9)
     """Least share of prompts whose right reply calls nothing, where there are any."""
     validation_share: float = Field(default=0.05, ge=0.0, le=0.5)

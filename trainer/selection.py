@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from tooln1_agent.examples import Example, opening_of
 from trainer.config import GrpoConfig
@@ -35,17 +36,29 @@ def _place(example: Example) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
+class _Pool(NamedTuple):
+    """What the examples of a pool have in common."""
+
+    imported: bool
+    is_new: bool
+    is_call: bool
+
+
 class PromptOrder:
-    """An endless order of examples: new beside old, no-call ones never rarer than their floor."""
+    """An endless order of examples: served beside imported, new beside old, by the set shares.
+
+    No-call ones are never rarer than their floor.
+    """
 
     def __init__(
         self, examples: Sequence[Example], config: GrpoConfig, *, known_until: datetime | None
     ) -> None:
         """Sort examples into pools; those labelled after `known_until` are new."""
-        pools: dict[tuple[bool, bool], list[Example]] = {}
+        pools: dict[_Pool, list[Example]] = {}
         for example in sorted(examples, key=lambda e: e.id):
             is_new = known_until is None or example.created_at > known_until
-            pools.setdefault((is_new, example.is_call), []).append(example)
+            pool = _Pool(example.imported, is_new, example.is_call)
+            pools.setdefault(pool, []).append(example)
         self.examples = tuple(examples)
         self._pools = [pools[key] for key in sorted(pools)]
         self._shares = _shares({key: len(pools[key]) for key in sorted(pools)}, config)
@@ -83,21 +96,34 @@ def _permutation(size: int, *key: int) -> list[int]:
     return order
 
 
-def _shares(sizes: dict[tuple[bool, bool], int], config: GrpoConfig) -> list[float]:
-    """Return the share of draws of each pool (is_new, is_call); they add up to 1."""
+def _shares(sizes: dict[_Pool, int], config: GrpoConfig) -> list[float]:
+    """Return the share of draws of each pool; they add up to 1."""
     total = sum(sizes.values())
-    ages = {is_new for is_new, _ in sizes}
-    by_age = {True: config.new_share, False: 1.0 - config.new_share}
     shares = {}
-    for key, size in sizes.items():
-        of_age = sum(n for other, n in sizes.items() if other[0] == key[0])
-        shares[key] = (by_age[key[0]] if len(ages) == 2 else 1.0) * size / of_age
-    silent = sum(share for (_, is_call), share in shares.items() if not is_call)
+    for pool, size in sizes.items():
+        origin = sum(n for other, n in sizes.items() if other.imported == pool.imported)
+        age = sum(n for other, n in sizes.items() if other[:2] == pool[:2])
+        of_origin = _part(origin, total, config.imported_share, is_it=pool.imported)
+        of_age = _part(age, origin, config.new_share, is_it=pool.is_new)
+        shares[pool] = of_origin * of_age * size / age
+    silent = sum(share for pool, share in shares.items() if not pool.is_call)
     if total and 0.0 < silent < config.no_call_floor:
-        for key in shares:
+        for pool in shares:
             up, down = config.no_call_floor / silent, (1 - config.no_call_floor) / (1 - silent)
-            shares[key] *= down if key[1] else up
+            shares[pool] *= down if pool.is_call else up
     return list(shares.values())
+
+
+def _part(size: int, whole: int, share: float | None, *, is_it: bool) -> float:
+    """Return a part's share of a whole: as set, or by size where nothing is, or nothing else is.
+
+    Args:
+        share: of the part that is meant; the other gets the rest.
+        is_it: whether this part is the one that is meant.
+    """
+    if share is None or size == whole:
+        return size / whole
+    return share if is_it else 1.0 - share
 
 
 def shuffled_labels(examples: Sequence[Example], *, seed: int) -> list[Example]:

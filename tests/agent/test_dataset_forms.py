@@ -241,7 +241,7 @@ def test_imported_rows_are_examples_and_importing_again_adds_nothing(
     taken = [(row.messages, row.target) for row in rows(found)]
     assert all((example.messages, example.target) in taken for example in examples)
     assert len(examples) == len(rows(found))
-    assert all(example.source == "dataset" for example in examples)
+    assert all(example.source == "dataset" and example.imported for example in examples)
 
 
 # What is skipped

@@ -353,3 +353,27 @@ def test_long_tables_and_lists_are_cut_for_reading() -> None:
     shown = "\n".join(judge(examples, [RIGHT] * 40, [WRONG] * 40).lines())
     assert "and 28 tools with fewer examples" in shown
     assert "e4 and 35 more" in shown
+
+
+def half_imported() -> list[Example]:
+    """Forty prompts that were served, then forty that were imported."""
+    served = [call_example(number) for number in range(40)]
+    imported = [call_example(number) for number in range(40, 80)]
+    return [*served, *(one.model_copy(update={"imported": True}) for one in imported)]
+
+
+def test_what_was_learned_does_not_make_up_for_imported_prompts_that_were_unlearned() -> None:
+    live = [WRONG] * 40 + [RIGHT] * 40
+    candidate = [RIGHT] * 40 + [RIGHT] * 37 + [WRONG] * 3
+    report = judge(half_imported(), live, candidate)
+    assert report.outcome == "refuse"
+    assert report.reasons[0].startswith("imported: fell from 40 to 37 right of 40")
+    assert any(line.startswith("imported ") for line in report.lines())
+    lenient = GateConfig(imported_margin=0.1)
+    assert judge(half_imported(), live, candidate, config=lenient).outcome == "pass"
+
+
+def test_imported_prompts_are_a_slice_only_beside_served_ones() -> None:
+    examples = half_imported()
+    for part in (examples[:40], examples[40:]):
+        assert judge(part, [WRONG] * 40, [RIGHT] * 40).imported is None

@@ -70,6 +70,36 @@ def test_frequent_no_call_examples_keep_their_share(make_examples: Make) -> None
     assert sum(not e.is_call for e in order.draw(20)) == 10
 
 
+@pytest.fixture
+def mixed(make_examples: Make) -> list[Example]:
+    """Ten prompts that were served, and thirty that were imported before."""
+    served = make_examples(["on"] * 10, begin=30)
+    imported = [e.model_copy(update={"imported": True}) for e in make_examples(["off"] * 30)]
+    return [*imported, *served]
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.2, 8), (0.0, 0), (None, 30)])
+def test_imported_prompts_have_their_share(
+    mixed: list[Example], share: float | None, expected: int
+) -> None:
+    order = PromptOrder(mixed, GrpoConfig(imported_share=share), known_until=None)
+    assert sum(e.imported for e in order.draw(40)) == expected
+
+
+def test_half_of_the_served_prompts_are_new_beside_imported_ones(mixed: list[Example]) -> None:
+    config = GrpoConfig(imported_share=0.2)
+    order = PromptOrder(mixed, config, known_until=mixed[31].created_at)
+    drawn = order.draw(50)
+    ages = Counter(e.created_at > mixed[31].created_at for e in drawn if not e.imported)
+    assert ages == {True: 20, False: 20}
+
+
+def test_imported_prompts_alone_are_all_there_is(make_examples: Make) -> None:
+    examples = [e.model_copy(update={"imported": True}) for e in make_examples(["on"] * 4)]
+    order = PromptOrder(examples, GrpoConfig(imported_share=0.2), known_until=None)
+    assert len({e.id for e in order.draw(4)}) == 4
+
+
 def test_shuffled_labels_are_the_same_labels_on_other_prompts(make_examples: Make) -> None:
     examples = make_examples([f"tool{n}" for n in range(12)])
     shuffled = shuffled_labels(examples, seed=3)

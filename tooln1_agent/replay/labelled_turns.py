@@ -141,4 +141,5 @@ def _example(
         interaction=interaction.id,
         turn=turn,
         created_at=label.created_at,
+        imported=interaction.stop == "imported",
     )
