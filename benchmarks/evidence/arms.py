@@ -28,6 +28,8 @@ class Arm:
     """An arm before this one, which it trains as long as."""
     to_convergence: bool = False
     """Whether it has as much time as it needs, within reason."""
+    rehearses: bool = True
+    """Whether a part of each step rehearses what the model could do before."""
     is_control: bool = False
     """Whether nothing true can be learned, so that the gate must not pass it."""
 
@@ -39,9 +41,13 @@ _EVERY = (
     Arm("sft", "SFT, short thought", flags=_SFT),
     Arm("retrieval", "four corrections as past exchanges", trains=False, retrieved="exchanges"),
     Arm("verifier", "GRPO, no labels, the rule as reward", label_factor=0.0),
-    Arm("lr-0", "control: learning rate 0", flags=("--learning-rate", "0"), is_control=True),
-    Arm("shuffled", "control: shuffled labels", flags=("--shuffle-labels",), is_control=True),
-    Arm("random", "control: random rewards", coin=True, is_control=True),
+    Arm("lr-0", "control: learning rate 0", flags=("--learning-rate", "0"), rehearses=False,
+        is_control=True),
+    Arm("shuffled", "control: shuffled labels", flags=("--shuffle-labels",), rehearses=False,
+        is_control=True),
+    Arm("random", "control: random rewards", coin=True, rehearses=False, is_control=True),
+    Arm("grpo-alone", "GRPO, nothing rehearsed", rehearses=False),
+    Arm("sft-alone", "SFT, short thought, nothing rehearsed", flags=_SFT, rehearses=False),
     Arm("sft+grpo", "SFT, then GRPO; as long as GRPO", flags=_BOTH,
         as_long_as="grpo"),
     Arm("sft-own", "SFT, the model's own thought", flags=(*_SFT, "--thoughts", "own")),

@@ -35,6 +35,10 @@ class Settings:
     """Held-out requests of the deployment."""
     old_skills: int = 201
     """Fresh episodes of the world that the model comes from."""
+    rehearsed: int = 200
+    """Other episodes of it, imported where an arm rehearses them."""
+    rehearsed_share: float = 0.2
+    """Share of the prompts of a step that are of these."""
     groups: int = 48
     """Groups of eight samples in which spread is looked for before learning."""
     steps: int = 90
@@ -51,6 +55,7 @@ QUICK = Settings(
     requests=20,
     questions=8,
     old_skills=6,
+    rehearsed=8,
     groups=2,
     steps=3,
     time_limit="1m",

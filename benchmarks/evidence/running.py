@@ -16,7 +16,14 @@ from benchmarks.evidence.arms import Arm
 from benchmarks.evidence.cells import Cell
 from benchmarks.evidence.measuring import ask, figures, held_out, old_skills, spread_at_start
 from benchmarks.evidence.retrieval import with_examples
-from benchmarks.evidence.stores import Wrong, copy_store, first, judged_by, paid_by
+from benchmarks.evidence.stores import (
+    Wrong,
+    add_episodes,
+    copy_store,
+    first,
+    judged_by,
+    paid_by,
+)
 from benchmarks.evidence.training import ArmFailed, retrain
 from tooln1_agent.adapters import Adapter
 from tooln1_agent.durable import write_whole
@@ -84,6 +91,8 @@ def _prepare(cell: Cell, arm: Arm, store: Path) -> int:
     kept = copy_store(cell.traffic(count), store, change=change, most=cell.logged(count))
     if not count:
         judged_by(store, cell.rule)
+    if arm.rehearses:
+        add_episodes(store, seed=cell.seed, count=cell.settings.rehearsed)
     return kept
 
 
@@ -93,6 +102,8 @@ def _flags(cell: Cell, arm: Arm) -> list[str]:
     steps, limit = _limits(cell, arm)
     flags = ["--model", settings.model, "--seed", str(cell.seed), "--steps", str(steps)]
     flags += ["--time-limit", limit, *settings.retrain_flags]
+    if arm.rehearses:
+        flags += ["--imported-share", str(settings.rehearsed_share)]
     if arm.coin:
         flags += ["--agent", f"{coin.__name__}:{cell.name}"]
     elif not arm.label_factor:

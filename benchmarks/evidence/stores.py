@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tooln1_agent.datasets.imports import import_rows
+from tooln1_agent.datasets.rows import BenchmarkRow
 from tooln1_agent.examples import Exact, LabelEvent, NoCall, Verify, split_of
 from tooln1_agent.replay.store import ReplayStore
 from tooln1_agent.replay.verified import find_judgeable
 from tooln1_agent.reward import judge
 from tooln1_agent.transcript import Interaction
 from trainer.seed.deployment import Request
+from trainer.seed.world import draw_episode
 
 Labelled = tuple[Interaction, LabelEvent]
 Change = Callable[[Sequence[Labelled]], Iterator[LabelEvent]]
@@ -108,6 +111,29 @@ def judged_by(path: Path, rule: str) -> int:
         for event in events:
             store.add_label(event)
     return len(events)
+
+
+def add_episodes(path: Path, *, seed: int, count: int) -> int:
+    """Import episodes of the seed model's world, to be rehearsed; return how many.
+
+    None is among those that tell whether old skills were kept.
+    """
+    rows = []
+    for number in range(count):
+        episode = draw_episode(random.Random(f"rehearsal {seed} {number}"))
+        if episode.situation != "after_result":  # an answer in words, which no target judges
+            rows.append(
+                BenchmarkRow(
+                    id=str(number),
+                    source="seed world",
+                    category=episode.situation,
+                    messages=episode.messages,
+                    tools=episode.tools,
+                    target=episode.target,
+                )
+            )
+    with ReplayStore(path, create=False) as store:
+        return import_rows(store, rows).added
 
 
 def _saying(event: LabelEvent, request: Request) -> LabelEvent:

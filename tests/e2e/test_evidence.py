@@ -15,9 +15,18 @@ from benchmarks.evidence import changed, coin
 from benchmarks.evidence.arms import ARMS
 from benchmarks.evidence.cells import QUICK
 from benchmarks.evidence.claiming import claim
+from benchmarks.evidence.measuring import old_skills
 from benchmarks.evidence.retrieval import Nearest, with_examples
 from benchmarks.evidence.rounds_plot import write_plot
-from benchmarks.evidence.stores import Change, Wrong, copy_store, first, judged_by, paid_by
+from benchmarks.evidence.stores import (
+    Change,
+    Wrong,
+    add_episodes,
+    copy_store,
+    first,
+    judged_by,
+    paid_by,
+)
 from benchmarks.evidence.tables import (
     cell_table,
     controls_promoted,
@@ -112,6 +121,14 @@ def test_without_labels_the_rule_of_the_deployment_judges_every_request(store: P
     with ReplayStore(to, create=False) as opened:
         known = load_agent(DEPLOYMENTS["marina"].app).rules
         assert len(opened.examples().judgeable(known).examples) == 40
+
+
+def test_rehearsed_episodes_are_imported_and_are_none_of_those_that_measure(store: Path) -> None:
+    added = add_episodes(store, seed=1, count=40)
+    imported = [example for example in examples(store) if example.imported]
+    assert 30 <= added == len(imported)
+    measured = {question.id for question in old_skills(seed=1, count=90)}
+    assert measured.isdisjoint(example.id for example in imported)
 
 
 def test_every_deployment_has_an_agent_whose_rule_is_a_coin() -> None:

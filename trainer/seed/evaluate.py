@@ -75,11 +75,10 @@ def world_episodes(seed: int, count: int, *, disclosure: Disclosure) -> list[Epi
 
 def world_probes(seed: int, count: int, *, disclosure: Disclosure) -> list[Probe]:
     """Draw fresh episodes of the training world as probes."""
-    probes = []
-    for episode in world_episodes(seed, count, disclosure=disclosure):
-        target = Exact(alternatives=(episode.calls,)) if episode.calls else NoCall()
-        probes.append(Probe(episode.messages, episode.tools, target, episode.situation))
-    return probes
+    return [
+        Probe(episode.messages, episode.tools, episode.target, episode.situation)
+        for episode in world_episodes(seed, count, disclosure=disclosure)
+    ]
 
 
 def deployment_probes(deployment: Deployment, seed: int, count: int) -> list[Probe]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from tool_registry.calls import ToolCall
 from tool_registry.tool import ToolSpec
+from tooln1_agent.examples import Exact, NoCall
 from tooln1_agent.messages import Message
 from trainer.seed.phrasing import CHAT, ask
 from trainer.seed.scene import Disclosure, Scene, draw_scene
@@ -35,6 +36,11 @@ class Episode:
     answer: str
     situation: Situation
     disclosure: Disclosure
+
+    @property
+    def target(self) -> Exact | NoCall:
+        """The reply as a target for the reward."""
+        return Exact(alternatives=(self.calls,)) if self.calls else NoCall()
 
 
 _SITUATIONS: tuple[Situation, ...] = ("call", "several", "no_tool", "missing", "after_result")
