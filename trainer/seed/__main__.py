@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from trainer.heap import keep_freed_memory
 from trainer.seed.evaluate import world_table
 from trainer.seed.pretrain import PretrainConfig, pretrain
 
@@ -37,6 +38,7 @@ def main() -> None:
     steps = options.steps or (PROXY_STEPS if options.proxy else PretrainConfig().steps)
     config = replace(PretrainConfig(), steps=steps, seed=options.seed)
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     started = time.monotonic()
 
     def report(step: int, figures: dict[str, float]) -> None:
