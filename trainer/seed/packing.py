@@ -45,9 +45,9 @@ class Shape:
 
 SHORT, MIDDLE, LONG = 88, 128, 192
 SHAPES = (
-    Shape(10, 192, SHORT), Shape(8, 320, SHORT), Shape(6, 560, SHORT),
-    Shape(7, 192, MIDDLE), Shape(6, 320, MIDDLE), Shape(5, 560, MIDDLE),
-    Shape(5, 320, LONG), Shape(4, 560, LONG), Shape(4, 1280, MIDDLE),
+    Shape(10, 192, SHORT), Shape(8, 400, SHORT), Shape(6, 640, SHORT),
+    Shape(7, 192, MIDDLE), Shape(6, 400, MIDDLE), Shape(5, 640, MIDDLE),
+    Shape(4, 400, LONG), Shape(4, 640, LONG), Shape(4, 1280, MIDDLE),
 )  # fmt: skip
 """By branch, and then from the shortest prefix to the longest."""
 

@@ -145,7 +145,7 @@ def model_config(config: PretrainConfig, codec: Codec) -> Qwen3Config:
 
 def round_at(config: PretrainConfig, codec: Codec, step: int) -> list[Batch]:
     """Return the batches of the round that starts at a step: a pure function of both."""
-    stages = ((0.02, 1), (0.05, 2), (0.1, 4), (0.2, 6), (1.0, 8))
+    stages = ((0.02, 1), (0.05, 2), (0.1, 4), (0.2, 7), (1.0, 10))
     progress = min(1.0, step / config.steps)
     return draw_round(
         random.Random(f"{config.seed} {step}"),

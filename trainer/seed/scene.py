@@ -26,7 +26,7 @@ Disclosure = Literal["hidden", "described", "instructed"]
 """Where the conventions are stated: nowhere, in descriptions, or in the instructions."""
 
 _DISCLOSURES: tuple[Disclosure, ...] = ("hidden", "described", "instructed")
-_SHARES = (45, 20, 35)
+_SHARES = (36, 24, 40)
 _ROLES = (
     "You are a helpful assistant.",
     "You are an assistant for a {noun} office.",
@@ -70,10 +70,10 @@ def draw_scene(
 def _draw_families(
     rng: random.Random, max_tools: int, conventions: Conventions, spelling: Spelling
 ) -> list[ToolFamily]:
-    """Draw the tools of a prompt: some are near misses of the first."""
+    """Draw the tools of a prompt, rather many than few: some are near misses of the first."""
     families = [draw_family(rng, conventions, spelling)]
     main = families[0]
-    for _ in range(rng.randrange(max_tools)):
+    for _ in range(max(rng.randrange(max_tools), rng.randrange(max_tools))):
         verbs, noun = draw_verbs(rng), draw_noun(rng)
         nearness = rng.random()
         if nearness < 0.3:

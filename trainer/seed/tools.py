@@ -99,6 +99,8 @@ _RULES: dict[tuple[str, str], tuple[str, ...]] = {
     ("flag", "true_false"): ("true or false",),
     ("duration", "min"): ("like 25 min", "number and min"),
     ("duration", "m"): ("like 25m", "number and m"),
+    ("open_number", "number"): ("as numbers", "without quotes"),
+    ("open_number", "text"): ("as strings", "in quotes"),
 }
 
 
@@ -227,8 +229,9 @@ def _describe(
 ) -> Slot:
     hint = rng.choice(_HINTS[slot.kind]).format(label=slot.label, noun=noun)
     text = hint[0].upper() + hint[1:]
-    rules = _RULES.get((slot.kind, getattr(conventions, slot.kind, "")))
-    if spelling == "described" and rules and slot.schema.get("type") == "string":
+    choice = {"string": slot.kind, "open": "open_number"}.get(slot.schema.get("type", "open"), "")
+    rules = _RULES.get((choice, getattr(conventions, choice, "")))
+    if spelling == "described" and rules:
         text = f"{text}, {rng.choice(rules)}"
     first = {key: slot.schema[key] for key in slot.schema if key == "type"}
     schema = first | {"description": text} | slot.schema
@@ -237,7 +240,7 @@ def _describe(
 
 def rules_text(rng: random.Random, conventions: Conventions) -> str:
     """State the conventions in a sentence for each kind of value, for the instructions."""
-    kinds = ("date", "time", "person", "place", "ident", "flag", "duration")
+    kinds = tuple(_NAMES)
     parts = [
         f"{_NAMES[kind]} {rng.choice(_RULES[kind, getattr(conventions, kind)])}" for kind in kinds
     ]
@@ -247,5 +250,5 @@ def rules_text(rng: random.Random, conventions: Conventions) -> str:
 
 _NAMES = {
     "date": "Dates", "time": "Times", "person": "Names", "place": "Places", "ident": "Numbers",
-    "flag": "Switches", "duration": "Durations",
+    "flag": "Switches", "duration": "Durations", "open_number": "Numbers without a type",
 }  # fmt: skip
