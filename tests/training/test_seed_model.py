@@ -118,8 +118,8 @@ class Killed(Exception):
 
 def test_training_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     config = PretrainConfig(
-        steps=6, hidden=32, layers=1, heads=2, kv_heads=1, intermediate=64, round_scenes=60,
-        warmup=2, checkpoint_s=0.0, compile=False,
+        steps=6, hidden=32, layers=1, heads=2, kv_heads=1, head_dim=16, intermediate=64,
+        round_scenes=60, warmup=2, checkpoint_s=0.0, compile=False,
     )  # fmt: skip
 
     def kill_at(last: int, step: int, _: dict[str, float]) -> None:
