@@ -1,8 +1,8 @@
 """The seed world: endless episodes of tool use, each with its own tools and conventions.
 
-An episode is a prompt and the reply it should get. Conventions are drawn afresh for every scene, and
-in a third of them stated nowhere, so a model trained here stays unsure where none are: that doubt is
-what a deployment's rewards later resolve.
+An episode is a prompt and the reply it should get. Conventions are drawn afresh for every scene,
+and in a third of them stated nowhere, so a model trained here stays unsure where none are: that
+doubt is what a deployment's rewards later resolve.
 """
 
 from __future__ import annotations
