@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from tooln1_agent.adapters import Adapter, AdapterStore
 from tooln1_agent.engines.local.engine import LocalEngine
 from tooln1_agent.engines.resolve import model_dir
+from tooln1_agent.examples import Example
 from tooln1_agent.gate import GateReport
 from tooln1_agent.gate_run import promote_if_passed, run_gate
 from tooln1_agent.verifier import score_by
@@ -57,19 +58,27 @@ def _finish(job: Job, run: Run) -> Outcome:
     """Do what is left of a run: train, together, then let the first process do the rest."""
     with ExitStack() as open_:
         from_first(lambda: open_.enter_context(run.held()))
-        progress = _train(job, run)
-        return from_first(lambda: _conclude(job, run, progress))
+        learned = _train(job, run)
+        return from_first(lambda: _conclude(job, run, learned))
 
 
-def _conclude(job: Job, run: Run, progress: Progress) -> Outcome:
+class _Learned(NamedTuple):
+    """What is told of a training that came to its end; the policy itself may be freed."""
+
+    progress: Progress
+    examples: Sequence[Example]
+    """Those it learned from: that fitted, and were not kept back to validate on."""
+
+
+def _conclude(job: Job, run: Run, learned: _Learned) -> Outcome:
     """Keep the adapter, judge it, promote it; raises NoSpread where none came of the run."""
-    config, adapters = run.manifest.config, AdapterStore(job.out)
+    config, adapters, progress = run.manifest.config, AdapterStore(job.out), learned.progress
     if not progress.updates:
         reason = nothing_learned(progress, config)
         write_report(run.path, title=run.manifest.name, said=[reason, *run.manifest.notes])
         run.note(finished=True)
         raise NoSpread(reason)
-    adapter = _keep(job, run, config, progress, adapters=adapters)
+    adapter = _keep(run, learned, adapters=adapters)
     report = _judge(job, config, adapter, adapters=adapters) if job.gate else None
     promoted = False
     if report is not None and job.promote:
@@ -82,7 +91,7 @@ def _conclude(job: Job, run: Run, progress: Progress) -> Outcome:
     return outcome
 
 
-def _train(job: Job, run: Run) -> Progress:
+def _train(job: Job, run: Run) -> _Learned:
     """Train from the newest checkpoint on; leave the weights in the run's directory."""
     config, adapters = run.manifest.config, AdapterStore(job.out)
     parent = None if run.manifest.parent is None else adapters.get(run.manifest.parent)
@@ -119,7 +128,7 @@ def _train(job: Job, run: Run) -> Progress:
         run.note(stopped=stopped)
 
     from_first(keep)
-    return learner.progress
+    return _Learned(learner.progress, learner.order.examples)
 
 
 @contextmanager
@@ -134,13 +143,11 @@ def _witnesses(
         yield metrics.add, partial(note_rollouts, run.path)
 
 
-def _keep(
-    job: Job, run: Run, config: GrpoConfig, progress: Progress, *, adapters: AdapterStore
-) -> Adapter:
+def _keep(run: Run, learned: _Learned, *, adapters: AdapterStore) -> Adapter:
     """Make the trained weights a version, once."""
     if run.manifest.adapter is not None:
         return adapters.get(run.manifest.adapter)
-    examples = run.examples()
+    examples, config = learned.examples, run.manifest.config
     adapter = adapters.add(
         run.adapter_dir,
         base_model=run.manifest.base_model,
@@ -152,7 +159,7 @@ def _keep(
             "examples": len(examples),
             "no_call": sum(not example.is_call for example in examples),
             "seen_until": run.manifest.seen_until.isoformat(),
-            "steps": progress.step,
+            "steps": learned.progress.step,
             "seed": config.seed,
         },
         config_hash=config.hash(),

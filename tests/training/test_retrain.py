@@ -17,6 +17,8 @@ from tooln1_agent.adapters import AdapterStore
 from tooln1_agent.engines.local.model import base_name
 from tooln1_agent.renderers.tooln1 import TOOLN1
 from tooln1_agent.replay.store import ReplayStore
+from trainer.run import known_runs
+from trainer.selection import kept_back
 
 MakeStore = Callable[..., Path]
 SMALL = ("--prompts-per-step", "4", "--max-tokens", "16", "--learning-rate", "3e-3")
@@ -129,9 +131,13 @@ def test_what_was_learned_goes_live_and_the_next_run_starts_from_it(
     assert "step    1  reward 0." in done.stdout
     assert list((out / "runs").glob("*/tensorboard/events*"))
 
-    again = run(*flags, "--steps", 1, "--no-gate")
+    again = run(*flags, "--steps", 1, "--no-gate", "--validation-share", 0.3)
     assert f"from adapter {live.version}" in again.stdout
     assert "nothing was promoted" in again.stdout
+    examples = known_runs(out / "runs")[-1].examples()
+    kept = kept_back(examples, share=0.3)
+    assert kept
+    assert AdapterStore(out).list()[-1].trained_on["examples"] == len(examples) - len(kept)
     assert "(0 new" in run(*flags, "--plan").stdout
 
 
