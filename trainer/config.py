@@ -97,10 +97,10 @@ class GrpoConfig(BaseModel):
     tokens_per_pass: int = Field(default=8192, ge=1)
     """Padded tokens of one forward and backward pass; the gradient does not depend on it. Halved
     for the rest of the run when memory runs out."""
-    prefix_form: Literal["auto", "cached", "packed", "flex"] = "auto"
-    """How the rollouts of a group share their prompt (see `prefix`): "auto" is "packed" with
-    gradient checkpointing or `shard`, and else "cached", which is less work. "flex" is "packed"
-    under FlexAttention, on a GPU; "auto" never takes it, as it has not run on one yet."""
+    prefix_form: Literal["auto", "tree", "cached", "packed", "flex"] = "auto"
+    """How the rollouts of a step share their prompts (see `prefix`): "auto" is "tree" on a CPU;
+    elsewhere "packed" with gradient checkpointing or `shard`, and else "cached", which takes the
+    least memory. "flex" is "packed" under FlexAttention, on a GPU."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
     shard: bool = False
@@ -137,12 +137,12 @@ class GrpoConfig(BaseModel):
         if self.gradient_checkpointing and self.prefix_form == "cached":
             raise ValueError(
                 "gradient_checkpointing drops the cache that prefix_form='cached' rests on; use "
-                "prefix_form='packed' or 'auto'"
+                "prefix_form='auto'"
             )
         if self.shard and self.prefix_form == "cached":
             raise ValueError(
                 "shard=True needs processes that run the model equally often, which they do not "
-                "with prefix_form='cached'; use prefix_form='packed' or 'auto'"
+                "with prefix_form='cached'; use prefix_form='auto'"
             )
         if self.method == "sft+grpo" and self.sft_steps >= self.steps:
             raise ValueError(
@@ -171,12 +171,13 @@ class GrpoConfig(BaseModel):
         """Return how many of the steps learn from gold calls."""
         return {"grpo": 0, "sft": self.steps, "sft+grpo": self.sft_steps}[self.method]
 
-    @property
-    def form(self) -> PrefixForm:
-        """Return the form of the shared prompt that holds."""
-        if self.prefix_form == "auto":
-            return "packed" if self.gradient_checkpointing or self.shard else "cached"
-        return self.prefix_form
+    def form_on(self, device: str) -> PrefixForm:
+        """Return the form of the shared prompt that holds on a device of this type."""
+        if self.prefix_form != "auto":
+            return self.prefix_form
+        if device == "cpu":
+            return "tree"
+        return "packed" if self.gradient_checkpointing or self.shard else "cached"
 
     @property
     def prompt_limit(self) -> int:

@@ -46,7 +46,7 @@ def pass_loss(policy: Policy, part: Sequence[Share], *, config: GrpoConfig, sums
         prompts=[share.prompt_ids for share in part],
         completions=[[rollout.completion_ids for rollout in share.rollouts] for share in part],
         temperature=config.temperature,
-        form=config.form,
+        form=config.form_on(policy.device.type),
     )
     logprobs, mask = logprobs_under(policy.model)  # (B, T)
     told = [rollout.logprobs for share in part for rollout in share.rollouts]

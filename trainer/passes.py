@@ -9,6 +9,7 @@ import torch
 
 from trainer.advantage import group_advantages
 from trainer.rollout import Group, Rollout
+from trainer.tree_attention import shared_beginning
 from trainer.variants import PrefixForm
 
 
@@ -50,11 +51,13 @@ def passes(
 ) -> Iterator[list[Share]]:
     """Pack shares into passes of at most so many padded tokens; a share too large is split.
 
-    At least one completion goes into a pass, however long it is. Prompts of like length go
-    together, as less is padded then; equal ones next to each other, as they are computed once.
+    At least one completion goes into a pass, however long it is. Equal prompts go together, as
+    they are computed once: in a tree next to those with the same beginning, else next to those of
+    like length, as less is padded then.
     """
     packed: list[Share] = []
-    for share in sorted(shares, key=lambda s: (len(s.prompt_ids), s.prompt_ids)):
+    length = 0 if form == "tree" else 1
+    for share in sorted(shares, key=lambda s: (length * len(s.prompt_ids), s.prompt_ids)):
         for piece in _pieces(share, tokens_per_pass):
             if packed and _padded_tokens([*packed, piece], form) > tokens_per_pass:
                 yield packed
@@ -78,6 +81,10 @@ def _padded_tokens(shares: Sequence[Share], form: PrefixForm) -> int:
     for share in shares:
         lengths = [len(rollout.completion_ids) for rollout in share.rollouts]
         sampled.setdefault(share.prompt_ids, []).extend(lengths)
+    if form == "tree":
+        shared = shared_beginning(list(sampled))
+        behind = max(map(len, sampled.values())) * max(map(max, sampled.values()))
+        return shared + len(sampled) * (max(map(len, sampled)) - shared + behind)
     if form != "cached":
         return len(sampled) * max(len(prompt) + sum(of) for prompt, of in sampled.items())
     rows = [length for of in sampled.values() for length in of]

@@ -139,7 +139,8 @@ def _backward(
     budget: Budget,
 ) -> Sums:
     sums = Sums()
-    cut = list(passes(shares, tokens_per_pass=budget.tokens, form=config.form))
+    form = config.form_on(policy.device.type)
+    cut = list(passes(shares, tokens_per_pass=budget.tokens, form=form))
     # A sharded layer is put together by all processes: those with fewer passes add idle ones.
     most = max(everyone(lambda: len(cut))) if config.shard else len(cut)
     for together in cut:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-PrefixForm = Literal["cached", "packed", "flex"]
+PrefixForm = Literal["tree", "cached", "packed", "flex"]
 """How the rollouts of a group share their prompt: see `prefix`."""
 
 LossName = Literal["tool_n1", "grpo", "dr_grpo", "dapo", "cispo", "gspo"]

@@ -64,10 +64,12 @@ def test_each_variant_has_its_clips() -> None:
     assert (gspo.lower_clip, gspo.upper_clip) == (3e-4, 4e-4)
 
 
-def test_gradient_checkpointing_takes_the_packed_form() -> None:
-    assert GrpoConfig().form == "cached"
-    assert GrpoConfig(gradient_checkpointing=True).form == "packed"
-    assert GrpoConfig(prefix_form="packed").form == "packed"
+def test_the_form_of_the_shared_prompt_follows_from_device_and_memory() -> None:
+    frugal = GrpoConfig(gradient_checkpointing=True)
+    assert (GrpoConfig().form_on("cpu"), frugal.form_on("cpu")) == ("tree", "tree")
+    assert (GrpoConfig().form_on("cuda"), frugal.form_on("cuda")) == ("cached", "packed")
+    assert GrpoConfig(shard=True).form_on("cuda") == "packed"
+    assert GrpoConfig(prefix_form="packed").form_on("cpu") == "packed"
 
 
 def test_settings_that_differ_have_another_hash() -> None:

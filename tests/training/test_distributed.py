@@ -228,7 +228,7 @@ def test_an_environment_that_is_not_a_launchers_is_refused(
     assert said in str(refused.value)
 
 
-def test_a_base_that_is_split_over_processes_needs_the_packed_form() -> None:
-    assert GrpoConfig(shard=True).form == "packed"
-    with pytest.raises(ValueError, match="use prefix_form='packed'"):
+def test_a_base_that_is_split_over_processes_needs_a_form_of_one_pass() -> None:
+    assert GrpoConfig(shard=True).form_on("cuda") == "packed"
+    with pytest.raises(ValueError, match="use prefix_form='auto'"):
         GrpoConfig(shard=True, prefix_form="cached")

@@ -17,6 +17,7 @@ from tooln1_agent.errors import ConfigError
 from trainer.errors import UnsupportedModel
 from trainer.packed_mask import block_mask, score_mask
 from trainer.prefix import PrefixForm, completion_logprobs
+from trainer.tree_attention import shared_beginning
 
 VOCABULARY = 97
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [20, 21], [30, 31, 32, 33]]
@@ -26,7 +27,9 @@ COMPLETIONS = [
     [[50], [51, 52, 53]],
 ]
 LENGTHS = [len(completion) for group in COMPLETIONS for completion in group]
-FORMS: list[PrefixForm] = ["cached", "packed"]
+ALIKE = [[5, 6, 7, 8, 9, 10, 11], [5, 6, 7, 8, 20], [5, 6, 7, 8, 9, 31]]
+"""Prompts that begin with the same tools, say: a tree computes those once for all."""
+FORMS: list[PrefixForm] = ["tree", "cached", "packed"]
 SHAPE = {
     "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "bos_token_id": None, "eos_token_id": None,
@@ -69,10 +72,14 @@ def model(request: pytest.FixtureRequest) -> Any:
 
 
 def whole_rows(
-    model: Any, *, padding: Literal["left", "right"], temperature: float = 1.0
+    model: Any,
+    *,
+    padding: Literal["left", "right"],
+    temperature: float = 1.0,
+    prompts: Sequence[list[int]] = PROMPTS,
 ) -> list[Tensor]:
     """The plain way: one row for each completion, its prompt before it, padded to one width."""
-    pairs = [(p, c) for p, group in zip(PROMPTS, COMPLETIONS, strict=True) for c in group]
+    pairs = [(p, c) for p, group in zip(prompts, COMPLETIONS, strict=True) for c in group]
     width = max(len(prompt) + len(completion) for prompt, completion in pairs)
     rows, masks, starts = [], [], []
     for prompt, completion in pairs:
@@ -105,16 +112,20 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 
 
 def check_parity(
-    model: Any, form: PrefixForm, *, padding: Literal["left", "right"] = "right"
+    model: Any,
+    form: PrefixForm,
+    *,
+    padding: Literal["left", "right"] = "right",
+    prompts: Sequence[list[int]] = PROMPTS,
 ) -> dict[str, Tensor]:
     """Compare log-probs and every tensor's gradient with whole rows; return the gradients."""
     torch.manual_seed(0)
     weights = torch.randn(6, 8)
-    rows = whole_rows(model, padding=padding)
+    rows = whole_rows(model, padding=padding, prompts=prompts)
     expected = gradients(
         model, sum((w[: len(r)] * r).sum() for w, r in zip(weights, rows, strict=True))
     )
-    values, mask = completion_logprobs(model, PROMPTS, COMPLETIONS, form=form)
+    values, mask = completion_logprobs(model, prompts, COMPLETIONS, form=form)
     assert mask.sum(dim=1).tolist() == LENGTHS
     for value, row in zip(values, rows, strict=True):
         assert relative_error(value[: len(row)], row) <= 1e-5
@@ -126,12 +137,13 @@ def check_parity(
     return actual
 
 
+@pytest.mark.parametrize("prompts", [PROMPTS, ALIKE])
 @pytest.mark.parametrize("padding", ["left", "right"])
 @pytest.mark.parametrize("form", FORMS)
 def test_logprobs_and_gradients_equal_those_of_whole_rows(
-    model: Any, form: PrefixForm, padding: Literal["left", "right"]
+    model: Any, form: PrefixForm, padding: Literal["left", "right"], prompts: list[list[int]]
 ) -> None:
-    found = check_parity(model, form, padding=padding)
+    found = check_parity(model, form, padding=padding, prompts=prompts)
     trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
     assert sorted(found) == sorted(trained)
     assert all(gradient.norm() > 0 for gradient in found.values())
@@ -142,12 +154,13 @@ def test_eager_attention_hides_the_same_tokens(form: PrefixForm) -> None:
     check_parity(make_model(attention="eager"), form)
 
 
-def test_the_packed_row_can_be_checkpointed() -> None:
+@pytest.mark.parametrize("form", ["tree", "packed"])
+def test_rows_of_one_pass_can_be_checkpointed(form: PrefixForm) -> None:
     model = make_model()
-    plain = check_parity(model, "packed")
+    plain = check_parity(model, form)
     model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
     model.train()
-    for name, gradient in check_parity(model, "packed").items():
+    for name, gradient in check_parity(model, form).items():
         assert relative_error(gradient, plain[name]) <= 1e-5, name
 
 
@@ -185,18 +198,46 @@ def test_the_temperature_divides_the_logits(form: PrefixForm) -> None:
         assert relative_error(value[: len(row)], row) <= 1e-5
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_an_equal_prompt_is_computed_once(form: PrefixForm) -> None:
-    model = make_model()
+def places(model: Any) -> list[int]:
+    """Return a list that grows by how many places go through the first layer."""
     seen: list[int] = []
     body = model.get_base_model().base_model
     body.layers[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[:2].numel()))
+    return seen
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_equal_prompt_is_computed_once(form: PrefixForm) -> None:
+    model = make_model()
+    seen = places(model)
     once = completion_logprobs(model, [PROMPTS[0]], [[[1, 2, 3], [4, 5]]], form=form)
     cost = sum(seen)
     seen.clear()
     twice = completion_logprobs(model, [PROMPTS[0]] * 2, [[[1, 2, 3]], [[4, 5]]], form=form)
     assert sum(seen) == cost
     assert torch.equal(once.values, twice.values)
+
+
+def test_a_tree_computes_once_what_prompts_begin_with() -> None:
+    model = make_model()
+    seen = places(model)
+    completion_logprobs(model, ALIKE, [[[1, 2]], [[3]], [[4, 5]]], form="tree")
+    assert sum(seen) == 4 + 3 * (3 + 1)  # the root, three ends of prompts, a token of each reply
+
+
+@pytest.mark.parametrize(
+    ("rows", "shared"),
+    [
+        ([[1, 2, 3, 4]], 0),  # nobody to share with
+        ([[1, 2, 3, 4], [1, 2, 3, 4, 5]], 3),  # the last id of a row stays its own
+        ([[1, 2, 3], [1, 9]], 0),  # less than half of the longer
+        ([[1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 6]], 2),
+    ],
+)
+def test_prompts_share_a_root_if_most_of_them_is_the_same(
+    rows: list[list[int]], shared: int
+) -> None:
+    assert shared_beginning(rows) == shared
 
 
 class Widest(TorchDispatchMode):

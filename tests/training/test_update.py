@@ -91,7 +91,7 @@ def test_the_gradient_is_minus_the_advantage_times_the_score_over_all_tokens(
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("form", ["cached", "packed"])
+@pytest.mark.parametrize("form", ["tree", "cached", "packed"])
 @pytest.mark.parametrize("loss", VARIANTS)
 def test_the_gradient_does_not_depend_on_form_or_cut_into_passes(
     policy: Policy, groups: list[Group], loss: LossName, form: PrefixForm
@@ -160,26 +160,31 @@ def test_the_loss_is_the_number_worked_by_hand(
     assert found.clipped_share == share  # the 1.5 and the 0.5, of four tokens
 
 
-def test_passes_hold_every_rollout_once_and_keep_to_their_limit(groups: list[Group]) -> None:
+@pytest.mark.parametrize("form", ["tree", "cached", "packed"])
+def test_passes_hold_every_rollout_once_and_keep_to_their_limit(
+    policy: Policy, groups: list[Group], form: PrefixForm
+) -> None:
     shares = group_shares(groups, scale=True)
-    for limit in (1, 15, 30, 1000):
-        packed = list(passes(shares, tokens_per_pass=limit, form="cached"))
-        rollouts = [r for part in packed for share in part for r in share.rollouts]
-        assert sorted(rollouts, key=id) == sorted((r for g in groups for r in g.rollouts), key=id)
+    shares.append(replace(shares[1], prompt_ids=(*shares[1].prompt_ids, 9)))  # shares a beginning
+    rollouts = sorted((r for share in shares for r in share.rollouts), key=id)
+    seen = places_seen(policy)
+    for limit in (1, 15, 30, 50, 1000):
+        packed = list(passes(shares, tokens_per_pass=limit, form=form))
+        assert sorted((r for part in packed for s in part for r in s.rollouts), key=id) == rollouts
         assert limit < 1000 or len(packed) == 1
         for part in packed:
-            width = max(len(r.completion_ids) for share in part for r in share.rollouts)
-            prompt = max(len(share.prompt_ids) for share in part)
-            rows = sum(len(share.rollouts) for share in part)
-            prompts = len({share.prompt_ids for share in part})
-            assert rows == 1 or prompts * prompt + rows * width <= limit
+            seen.clear()
+            completions = [[r.completion_ids for r in share.rollouts] for share in part]
+            prompts = [share.prompt_ids for share in part]
+            completion_logprobs(policy.model, prompts, completions, form=form)
+            assert sum(seen) <= limit or sum(map(len, completions)) == 1
 
 
-def prompts_seen(policy: Policy) -> list[int]:
-    """Collects the tokens of every row that the model gets from now on."""
+def places_seen(policy: Policy) -> list[int]:
+    """Collects how many places each pass has that goes through the model from now on."""
     seen: list[int] = []
     body = policy.model.get_base_model().base_model
-    body.layers[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
+    body.layers[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[:2].numel()))
     return seen
 
 
@@ -205,15 +210,16 @@ def test_flat_groups_keep_their_divergence_where_that_is_asked_for(
 
 
 def test_a_flat_group_costs_no_pass(policy: Policy, groups: list[Group]) -> None:
-    seen = prompts_seen(policy)
-    longest = [max(len(r.completion_ids) for r in group.rollouts) for group in groups]
-    gradients(policy, groups, beta=0.0, tokens_per_pass=1 + max(longest) * 3 + 5)
-    lively = [len(groups[1].prompt_ids), longest[1] - 1, len(groups[0].prompt_ids), longest[0] - 1]
-    assert seen == [size for size in lively if size]
+    seen = places_seen(policy)
+    gradients(policy, groups, beta=0.0)
+    everything = seen.copy()
+    seen.clear()
+    gradients(policy, groups[:2], beta=0.0)
+    assert seen == everything
 
 
 def test_without_divergence_there_is_no_reference_pass(policy: Policy, groups: list[Group]) -> None:
-    seen = prompts_seen(policy)
+    seen = places_seen(policy)
     gradients(policy, groups, beta=0.0)
     without = len(seen)
     gradients(policy, groups, beta=0.1)
@@ -264,7 +270,7 @@ def test_a_gradient_that_is_no_number_moves_no_weight(policy: Policy, groups: li
     assert all(torch.equal(weight, before[n]) for n, weight in policy.trainable().items())
 
 
-@pytest.mark.parametrize("form", ["cached", "packed"])
+@pytest.mark.parametrize("form", ["tree", "cached", "packed"])
 def test_bfloat16_gives_nearly_the_same_gradient(
     policy: Policy, groups: list[Group], form: PrefixForm
 ) -> None:
