@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, unflatten
+from torch.nn.functional import pad
 
 from tooln1_agent.messages import Sampling
+
+_BLOCK = 64
 
 
 class Drawn(NamedTuple):
@@ -34,15 +37,38 @@ def draw(logits: Tensor, samplings: Sequence[Sampling], points: Sequence[float])
     if hot:
         index = torch.tensor(hot, device=logits.device)
         probs = _probabilities(logits[index], [samplings[row] for row in hot])
-        cdf = probs.cumsum(-1, dtype=torch.float64)
-        point = cdf.new_tensor([points[row] for row in hot]) * cdf[:, -1]
-        # right=True finds the first token whose cdf is above the point: never one of probability 0.
-        drawn = torch.searchsorted(cdf, point.unsqueeze(-1), right=True)
-        drawn = drawn.clamp(max=logits.shape[-1] - 1)  # where there are no numbers
-        tokens[index] = drawn.squeeze(-1)
-        told[index] = (probs.gather(-1, drawn).squeeze(-1) / cdf[:, -1]).log()
+        at = torch.tensor([points[row] for row in hot], dtype=torch.float64, device=logits.device)
+        drawn, whole = tokens_at(probs, at)
+        tokens[index] = drawn
+        told[index] = (probs.gather(-1, drawn.unsqueeze(-1)).squeeze(-1) / whole).log()
     logprobs = logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
     return Drawn(tokens.tolist(), logprobs.tolist(), told.float().tolist())
+
+
+def tokens_at(probs: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the token at which each row's running sum exceeds its point, and the row's sum: (B,).
+
+    It is never a token of probability 0. The sum runs over blocks and then within one: over the
+    whole vocabulary it takes as long as a layer of a small model.
+
+    Args:
+        probs: (B, V), of any positive sum.
+        points: (B,), float64, in [0, 1): parts of that sum.
+    """
+    V = probs.shape[-1]
+    blocks = unflatten(pad(probs, (0, -V % _BLOCK)), -1, (-1, _BLOCK))  # (B, n, _BLOCK)
+    sums = blocks.sum(-1, dtype=torch.float64)
+    ends = sums.cumsum(-1)
+    point = (points * ends[:, -1]).unsqueeze(-1)  # (B, 1)
+    # right=True finds the first sum above the point. The clamp: where there are no numbers.
+    block = torch.searchsorted(ends, point, right=True).clamp(max=blocks.shape[1] - 1)
+    chosen = blocks.take_along_dim(block.unsqueeze(-1), dim=1).squeeze(1)  # (B, _BLOCK)
+    inner = chosen.cumsum(-1, dtype=torch.float64)
+    # What is left of the point may round to outside of the block.
+    left = (point - (ends - sums).gather(-1, block)).clamp(min=0.0)
+    highest = inner[:, -1:].nextafter(torch.zeros_like(left))
+    place = torch.searchsorted(inner, left.minimum(highest), right=True)
+    return (block * _BLOCK + place).squeeze(-1).clamp(max=V - 1), ends[:, -1]
 
 
 def _probabilities(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
