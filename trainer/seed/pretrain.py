@@ -20,10 +20,10 @@ from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 from tooln1_agent.codec import Codec
 from tooln1_agent.prompt import calls_text, text_of
 from tooln1_agent.renderers.tooln1 import TOOLN1
-from trainer.seed.branches import NAME as BRANCHES
 from trainer.seed.packing import SHAPES, Batch, draw_round
 from trainer.seed.tokenizer import save_tokenizer, train_tokenizer
 from trainer.seed.world import draw_episode
+from trainer.tree_attention import attend_by_tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ def pretrain(
     codec = prepare_tokenizer(config, work_dir)
     torch.manual_seed(config.seed)
     model = Qwen3ForCausalLM(model_config(config, codec))
+    attend_by_tree(model.model)
     average = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     optimizers = _optimizers(model, config)
     step = _resume(work_dir, model, average, optimizers)
@@ -136,7 +137,6 @@ def model_config(config: PretrainConfig, codec: Codec) -> Qwen3Config:
         intermediate_size=config.intermediate,
         max_position_embeddings=4096,
         tie_word_embeddings=True,
-        attn_implementation=BRANCHES,
         bos_token_id=None,
         eos_token_id=codec.end_id,
         pad_token_id=config.vocab_size - 9,
@@ -175,8 +175,8 @@ def _losses(model: Any, body: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         hidden = body(
             input_ids=batch.ids,
             position_ids=batch.positions,
-            attention_mask=batch.prefix_mask,
-            branch=batch.branch,
+            attention_mask=batch.mask,
+            tree=batch.tree,
             use_cache=False,
         ).last_hidden_state
         logits = model.lm_head(hidden.flatten(0, 1).index_select(0, places))
