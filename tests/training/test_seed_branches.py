@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from trainer.seed.packing import BRANCHES, SHAPES, Batch, branch_ids, draw_round
 from trainer.seed.pretrain import PretrainConfig, model_config
 from trainer.seed.scene import draw_scene
 from trainer.seed.world import play
+from trainer.tree_attention import attend_by_tree
 
 SMALL = PretrainConfig(hidden=32, layers=2, heads=4, kv_heads=2, intermediate=64, compile=False)
 
@@ -31,9 +32,9 @@ def batches(codec: Codec) -> list[Batch]:
 
 
 def test_batches_have_the_announced_shapes_and_weigh_replies(batches: list[Batch]) -> None:
-    shapes = {(shape.rows, shape.tokens, shape.branch) for shape in SHAPES}
+    shapes = {(shape.rows, shape.tokens, shape.tree) for shape in SHAPES}
     for batch in batches:
-        assert (*batch.ids.shape, batch.branch) in shapes
+        assert (*batch.ids.shape, batch.tree) in shapes
         assert sorted(batch.weights.unique().tolist()) == pytest.approx([0.0, 0.1, 1.0])
 
 
@@ -41,9 +42,9 @@ def test_a_reply_is_weighed_from_its_first_token_to_its_end(
     batches: list[Batch], codec: Codec
 ) -> None:
     batch = batches[0]
-    first = batch.ids.shape[1] - BRANCHES * batch.branch
+    first, width = batch.tree[0].size, batch.tree[1].width
     for branch in range(BRANCHES):
-        places = slice(first + branch * batch.branch, first + (branch + 1) * batch.branch)
+        places = slice(first + branch * width, first + (branch + 1) * width)
         reply = batch.targets[0, places][batch.weights[0, places] == 1.0].tolist()
         text = codec.decode(reply)
         assert text.startswith("<think>")
@@ -52,26 +53,25 @@ def test_a_reply_is_weighed_from_its_first_token_to_its_end(
 
 def test_each_branch_is_computed_as_if_it_stood_alone(batches: list[Batch], codec: Codec) -> None:
     torch.manual_seed(0)
-    config = model_config(SMALL, codec)
-    model = Qwen3ForCausalLM(config).eval()
-    plain = Qwen3ForCausalLM(type(config)(**config.to_dict() | {"attn_implementation": "eager"}))
-    plain.load_state_dict(model.state_dict())
-    batch = replace(batches[0], prefix_mask=batches[0].prefix_mask.float())
-    prefix = batch.prefix_mask.shape[-1]
+    model = Qwen3ForCausalLM(model_config(SMALL, codec)).eval()
+    plain = copy.deepcopy(model)
+    attend_by_tree(model.model)
+    batch = batches[0]
     with torch.no_grad():
         packed = model.model(
             input_ids=batch.ids,
             position_ids=batch.positions,
-            attention_mask=batch.prefix_mask,
-            branch=batch.branch,
+            attention_mask=batch.mask,
+            tree=batch.tree,
             use_cache=False,
         ).last_hidden_state
-        size = int((batch.prefix_mask[0] == 0).sum())
+        (_, prefix, _), (_, width, _) = batch.tree
+        size = int(batch.mask[0, ..., :prefix].sum())
         for branch in range(BRANCHES):
-            start = prefix + branch * batch.branch
-            end = start + int((batch.positions[0, start : start + batch.branch] > 0).sum())
+            start = prefix + branch * width
+            end = start + int((batch.positions[0, start : start + width] > 0).sum())
             row = torch.cat([batch.ids[0, :size], batch.ids[0, start:end]])
-            alone = plain.eval().model(input_ids=row[None], use_cache=False).last_hidden_state
+            alone = plain.model(input_ids=row[None], use_cache=False).last_hidden_state
             torch.testing.assert_close(packed[0, :size], alone[0, :size])
             torch.testing.assert_close(packed[0, start:end], alone[0, size:])
 

@@ -1,7 +1,8 @@
 """Training batches: scenes encoded as they are served, each with several episodes behind it.
 
 Most of a prompt is its tools, and those are the same for every request of a scene. So a row holds
-the beginning that its episodes share once, and behind it what each of them adds (`branches`).
+the beginning that its episodes share once, and behind it what each of them adds
+(`trainer.tree_attention`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tooln1_agent.prompt import calls_text
 from trainer.seed.scene import Scene, draw_scene
 from trainer.seed.tokenizer import reply_segments
 from trainer.seed.world import Episode, Situation, play
+from trainer.tree_attention import Level, Tree
 
 BRANCHES = 8
 """Episodes of a scene in one row."""
@@ -38,9 +40,14 @@ class Shape:
     """Tokens of an episode behind it at most."""
 
     @property
+    def tree(self) -> Tree:
+        """The levels of a row."""
+        return Level(1, self.prefix, is_padded=True), Level(BRANCHES, self.branch, is_padded=False)
+
+    @property
     def tokens(self) -> int:
         """Length of a row."""
-        return self.prefix + BRANCHES * self.branch
+        return sum(level.size for level in self.tree)
 
 
 SHORT, MIDDLE, LONG = 88, 128, 192
@@ -54,20 +61,20 @@ SHAPES = (
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`B` scenes in rows of `T` tokens: a prefix of P and K branches of R, each padded."""
+    """`B` scenes in rows of `T` tokens: a beginning and the episodes behind it, each padded."""
 
     ids: Tensor
     """(B, T) token ids."""
     positions: Tensor
     """(B, T): each branch counts on from the end of its prefix."""
-    prefix_mask: Tensor
-    """(B, 1, 1, P), added to attention scores: 0 on the prefix, else very negative."""
+    mask: Tensor
+    """(B, 1, 1, T): False on the padding of a beginning, which everything behind it would see."""
     targets: Tensor
     """(B, T): the id that follows in the same episode."""
     weights: Tensor
     """(B, T) loss weight of each target: 1 on replies, 0 where nothing follows."""
-    branch: int
-    """R."""
+    tree: Tree
+    """The beginning, and the episodes behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +181,9 @@ def _batch(rows: Sequence[Encoded], shape: Shape, prompt_weight: float) -> Batch
         torch.zeros((shape.rows, shape.tokens), dtype=torch.long) for _ in range(3)
     )
     weights = torch.zeros((shape.rows, shape.tokens))
-    mask = torch.full((shape.rows, 1, 1, shape.prefix), -1e9, dtype=torch.bfloat16)
+    mask = torch.ones((shape.rows, 1, 1, shape.tokens), dtype=torch.bool)
     for row, encoded in enumerate(rows):
-        mask[row, ..., : len(encoded.prefix)] = 0.0
+        mask[row, ..., len(encoded.prefix) : shape.prefix] = False
         pieces = [(0, 0, encoded.prefix, len(encoded.prefix))]
         for number, (prompt, reply) in enumerate(encoded.branches):
             start = shape.prefix + number * shape.branch
@@ -188,4 +195,4 @@ def _batch(rows: Sequence[Encoded], shape: Shape, prompt_weight: float) -> Batch
             targets[row, start : end - 1] = ids[row, start + 1 : end]
             weights[row, start : end - 1] = prompt_weight
             weights[row, start + asked - 1 : end - 1] = 1.0
-    return Batch(ids, positions, mask, targets, weights, shape.branch)
+    return Batch(ids, positions, mask, targets, weights, shape.tree)

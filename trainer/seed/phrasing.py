@@ -71,6 +71,15 @@ FRAMES: tuple[str, ...] = (
     "{noun}: {slots}",
     "new request, {verb} the {noun} {slots}.",
     "somebody must {verb} the {noun} {slots}.",
+    # Who means the only tool for a thing need not say what is done with it.
+    "we need the {noun} {slots}.",
+    "i need a {noun} {slots}",
+    "a {noun} {slots}, please.",
+    "the {noun} again, {slots}.",
+    "what about a {noun} {slots}?",
+    "see to the {noun} {slots}.",
+    "somebody wants the {noun} {slots}.",
+    "{slots}, it is about the {noun}.",
 )
 
 _PLAIN: dict[str, tuple[str, ...]] = {

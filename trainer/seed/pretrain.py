@@ -20,20 +20,21 @@ from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 from tooln1_agent.codec import Codec
 from tooln1_agent.prompt import calls_text, text_of
 from tooln1_agent.renderers.tooln1 import TOOLN1
-from trainer.seed.branches import NAME as BRANCHES
+from trainer.seed.casing import Casing, casing_of
 from trainer.seed.packing import SHAPES, Batch, draw_round
 from trainer.seed.tokenizer import save_tokenizer, train_tokenizer
 from trainer.seed.world import draw_episode
+from trainer.tree_attention import attend_by_tree
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainConfig:
     """One training run of the seed model; its fields are the recipe."""
 
-    steps: int = 7000
+    steps: int = 5000
     """Optimizer steps; the last `decay` share of them lowers the learning rate to zero."""
     seed: int = 1
-    vocab_size: int = 3328
+    vocab_size: int = 4608
     hidden: int = 256
     layers: int = 5
     heads: int = 4
@@ -65,6 +66,9 @@ class PretrainConfig:
             raise ValueError(f"{self.decay=} must lie in (0, 1]")
 
 
+_SHIFT = "capital_shift"
+"""Name of the parameter by which all capitalised words differ from small ones."""
+
 Report = Callable[[int, dict[str, float]], None]
 
 
@@ -81,6 +85,9 @@ def pretrain(
     codec = prepare_tokenizer(config, work_dir)
     torch.manual_seed(config.seed)
     model = Qwen3ForCausalLM(model_config(config, codec))
+    model.register_parameter(_SHIFT, torch.nn.Parameter(torch.zeros(config.hidden)))
+    attend_by_tree(model.model)
+    casing = casing_of(codec, size=config.vocab_size)
     average = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     optimizers = _optimizers(model, config)
     step = _resume(work_dir, model, average, optimizers)
@@ -90,7 +97,7 @@ def pretrain(
         for batch in round_at(config, codec, step):
             started = time.monotonic()
             _set_learning_rates(optimizers, config, step)
-            loss, reply_loss = _losses(model, body, batch)
+            loss, reply_loss = _losses(model, body, batch, casing)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
@@ -105,7 +112,8 @@ def pretrain(
             )
         if time.monotonic() - saved_at > config.checkpoint_s or step >= config.steps:
             save_checkpoint(work_dir, model, average, optimizers, step)
-            export(model, average, export_dir, work_dir, meta={"step": step, **asdict(config)})
+            meta = {"step": step, **asdict(config)}
+            export(model, average, export_dir, work_dir, casing=casing, meta=meta)
             saved_at = time.monotonic()
     return export_dir
 
@@ -136,7 +144,6 @@ def model_config(config: PretrainConfig, codec: Codec) -> Qwen3Config:
         intermediate_size=config.intermediate,
         max_position_embeddings=4096,
         tie_word_embeddings=True,
-        attn_implementation=BRANCHES,
         bos_token_id=None,
         eos_token_id=codec.end_id,
         pad_token_id=config.vocab_size - 9,
@@ -162,24 +169,25 @@ def _compiled(body: Any) -> Any:
     return torch.compile(body, dynamic=False)
 
 
-def _losses(model: Any, body: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+def _losses(model: Any, body: Any, batch: Batch, casing: Casing) -> tuple[Tensor, Tensor]:
     """Return the weighted loss, and the plain mean over reply tokens.
 
     Args:
-        body: the model without its output layer, maybe compiled.
+        body: the model without its embedding and its output layer, maybe compiled.
     """
+    rows = casing.rows(model.model.embed_tokens.weight, getattr(model, _SHIFT))
     weights = batch.weights.flatten()
     places = weights.nonzero().squeeze(1)
     weights, targets = weights[places], batch.targets.flatten()[places]
     with torch.autocast("cpu", torch.bfloat16):
         hidden = body(
-            input_ids=batch.ids,
+            inputs_embeds=functional.embedding(batch.ids, rows),
             position_ids=batch.positions,
-            attention_mask=batch.prefix_mask,
-            branch=batch.branch,
+            attention_mask=batch.mask,
+            tree=batch.tree,
             use_cache=False,
         ).last_hidden_state
-        logits = model.lm_head(hidden.flatten(0, 1).index_select(0, places))
+        logits = hidden.flatten(0, 1).index_select(0, places) @ rows.T
     losses = functional.cross_entropy(logits.float(), targets, reduction="none")
     reply_loss = losses.detach()[weights == 1.0].mean()
     return (losses * weights).sum() / weights.sum(), reply_loss
@@ -261,11 +269,14 @@ def export(
     directory: Path,
     work_dir: Path,
     *,
+    casing: Casing,
     meta: dict[str, Any],
 ) -> None:
     """Write the averaged weights as a model directory, in place of what stood there."""
     shipped = Qwen3ForCausalLM(model.config)
-    shipped.load_state_dict(average, strict=False)
+    embedding = "model.embed_tokens.weight"
+    rows = casing.rows(average[embedding], average[_SHIFT])
+    shipped.load_state_dict(average | {embedding: rows}, strict=False)
     shipped.tie_weights()
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

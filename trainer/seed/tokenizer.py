@@ -70,7 +70,7 @@ _WORDS = r"\p{Lu}?\p{Ll}+|\p{L}|\p{N}|\s|[^\s\p{L}\p{N}]"
 """A word with at most one capital, else single letters, digits, spaces and signs."""
 
 
-def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 3328) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
     """Train the BPE on texts (without control tokens) and return the finished tokenizer."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = _pre_tokenizer()

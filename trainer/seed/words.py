@@ -410,16 +410,15 @@ RESERVED = frozenset(
 
 
 def vocabulary() -> frozenset[str]:
-    """Return every word of the tables, as the tokenizer holds it: one token each.
+    """Return every word of the tables, small and with a capital: one token each.
 
-    Verbs also stand there with a capital, since they open sentences, and names also without one,
-    since some houses write them small.
+    A name in a schema is small, and a request may begin with it; some houses write names small.
     """
     asked = [word for group in VERBS for verb in group for word in verb.split()]
     things = [part for noun in (*NOUNS, *ADJECTIVES) for part in noun.split("_")]
     params = [part for names in PARAMS.values() for name in names for part in name.split("_")]
     choices = [part for choice in (*ENUMS, *sum(ENUMS.values(), ())) for part in choice.split("_")]
     names = [*FIRST_NAMES, *LAST_NAMES, *CITIES]
-    small = [*asked, *things, *params, *choices, *COMMON_WORDS, *map(str.lower, names)]
     kept = [part for name in RESERVED for part in name.split("_")]
-    return frozenset([*small, *kept, *names, *map(str.title, asked)])
+    every = [*asked, *things, *params, *choices, *COMMON_WORDS, *names, *kept]
+    return frozenset([*map(str.lower, every), *map(str.title, every)])
