@@ -1,9 +1,9 @@
 """One row of weights for a word, small or with a capital, so that they are known to be one word.
 
-"Warm the sauna." asks for `warm_sauna`: to a model with a row for each token, `Warm` and `warm` have
-no more in common than any two words, and so rare a pair as this is never learned. In training the
-capitalised word has the row of the small one and a shift that all share; the model that is written
-has plain rows.
+"Warm the sauna." asks for `warm_sauna`: to a model with a row for each token, `Warm` and `warm`
+have no more in common than any two words, and a pair as rare as this is never learned. In training
+the capitalised word has the row of the small one and a shift that all share; the model that is
+written has plain rows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Casing(NamedTuple):
 
 
 def casing_of(codec: Codec, *, size: int) -> Casing:
-    """Find the capitalised words among the tokens.
+    """Find the words of the world that are a token both small and with a capital.
 
     Args:
         size: V, of the model.
@@ -44,6 +44,6 @@ def casing_of(codec: Codec, *, size: int) -> Casing:
     ids = {codec.decode([i]): i for i in range(codec.vocab_size)}
     small, capital = torch.arange(size), torch.zeros((size, 1))
     for word in vocabulary():
-        if word.lower() != word:
+        if word.lower() != word and {word, word.lower()} <= ids.keys():
             small[ids[word]], capital[ids[word]] = ids[word.lower()], 1.0
     return Casing(small, capital)
