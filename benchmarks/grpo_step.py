@@ -190,6 +190,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
         "update_p600_c64_g8": Shape(600),
         "update_p600_c64_g8_v16k": Shape(600, vocabulary=16384),
         "update_p2000_c64_g8": Shape(2000),
+        "update_4_prompts_alike": Shape(600, prompts=4, alike=500),
     }
     found: dict[str, Any] = {"rounds": rounds, "threads": 1}
     with tempfile.TemporaryDirectory() as folder:
@@ -199,10 +200,9 @@ def measure(*, quick: bool) -> dict[str, Any]:
             work = make_work(dirs[shape.vocabulary], shape)
             found[name] = compare_update(work, shape, rounds)
         sys.stderr.write("step_half_flat, peak_memory\n")
-        step = Shape(600)
-        work = make_work(dirs[step.vocabulary], step, groups=2)
+        work = make_work(dirs[2048], Shape(600, prompts=2), half_flat=True)
         found["step_half_flat"] = compare_step(work, max(1, rounds // 2))
-        ours, theirs = (growth_mib(side, dirs[2048], step) for side in ("ours", "trl"))
+        ours, theirs = (growth_mib(side, dirs[2048], Shape(600)) for side in ("ours", "trl"))
     found["peak_memory"] = {"ours_mib": ours, "trl_mib": theirs, "ours_over_trl": ours / theirs}
     found["share_of_bound"] = {name: found[name].pop("share_of_bound") for name in shapes}
     return found

@@ -30,12 +30,16 @@ class Shape(NamedTuple):
     prompt: int
     completion: int = 64
     vocabulary: int = 2048
+    prompts: int = 1
+    alike: int = 0
+    """Letters that all prompts begin with, as those of one agent do with its tools."""
 
     @property
     def bound(self) -> float:
-        """How many times fewer tokens a shared prompt computes than whole rows."""
-        whole = GROUP * (self.prompt + self.completion)
-        return whole / (self.prompt + GROUP * self.completion)
+        """How many times fewer tokens shared prompts compute than whole rows."""
+        whole = self.prompts * GROUP * (self.prompt + self.completion)
+        own = self.prompt - self.alike + GROUP * self.completion
+        return whole / (self.alike + self.prompts * own)
 
 
 class Work(NamedTuple):
@@ -75,11 +79,12 @@ def make_model(path: Path, config: PretrainedConfig, *, vocabulary: int) -> None
     tokenizer.save(str(path / "tokenizer.json"))
 
 
-def make_work(path: Path, shape: Shape, *, groups: int = 1, **changes: Any) -> Work:
-    """Make a model and groups of fixed rollouts; every second group is without spread.
+def make_work(path: Path, shape: Shape, *, half_flat: bool = False, **changes: Any) -> Work:
+    """Make a model and groups of fixed rollouts.
 
     Args:
         path: of the model, a small one if there is none.
+        half_flat: every second group is without spread.
         changes: of the settings of training.
     """
     if not (path / "config.json").exists():
@@ -90,15 +95,19 @@ def make_work(path: Path, shape: Shape, *, groups: int = 1, **changes: Any) -> W
     )  # fmt: skip
     policy = load_policy(path, config)
     draws = torch.Generator().manual_seed(1)
-    made = [_group(policy, shape, number, draws) for number in range(groups)]
+    begin = torch.randint(97, 123, (shape.alike,), generator=draws).tolist()
+    made = [
+        rewarded(_group(policy, shape, begin, draws), flat=half_flat and number % 2 == 1)
+        for number in range(shape.prompts)
+    ]
     optimizer = torch.optim.AdamW(list(policy.trainable().values()), lr=1e-6)
     return Work(path, policy, optimizer, made, config)
 
 
-def _group(policy: Policy, shape: Shape, number: int, draws: torch.Generator) -> Group:
-    empty = len(prompt_ids(_example(""), policy.codec))
-    letters = torch.randint(97, 123, (shape.prompt - empty,), generator=draws).tolist()
-    example = _example("".join(map(chr, letters)))
+def _group(policy: Policy, shape: Shape, begin: list[int], draws: torch.Generator) -> Group:
+    missing = shape.prompt - shape.alike - len(prompt_ids(_example(""), policy.codec))
+    letters = torch.randint(97, 123, (missing,), generator=draws).tolist()
+    example = _example("".join(map(chr, [*begin, *letters])))
     prompt = prompt_ids(example, policy.codec)
     size = (GROUP, shape.completion)
     ids = torch.randint(0, shape.vocabulary, size, generator=draws).tolist()
@@ -108,7 +117,7 @@ def _group(policy: Policy, shape: Shape, number: int, draws: torch.Generator) ->
         Rollout(tuple(row), tuple(logprobs), "", Reward(0.0, ""), False)
         for row, logprobs in zip(ids, old, strict=True)
     )
-    return rewarded(Group(example, prompt, rollouts), flat=number % 2 == 1)
+    return Group(example, prompt, rollouts)
 
 
 def _example(text: str) -> Example:
