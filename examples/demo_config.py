@@ -82,17 +82,23 @@ class DemoConfig:
         places = ("--store", str(self.store), "--out", str(self.adapters))
         numbers = ("--steps", str(self.steps), "--seed", str(self.seed))
         threads = ("--threads", str(min(2, os.cpu_count() or 1)))
-        limits = ("--time-limit", self.training_time, "--precision", fast_precision(), *threads)
+        limits = ("--time-limit", self.training_time, *fast_precision(), *threads)
         return ("--model", self.model, *places, *numbers, *limits, *self.more_retrain_flags)
 
 
-def fast_precision(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return bfloat16 where the processor multiplies in it, else float32."""
+def fast_precision(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
+    """Return the flags of `retrain` for the numbers that this processor is fastest with.
+
+    Sampling is many small products, which gain from AMX alone.
+    """
     try:
-        flags = cpuinfo.read_text(encoding="utf-8")
+        known = set(cpuinfo.read_text(encoding="utf-8").split())
     except OSError:
-        return "float32"
-    return "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
+        known = set()
+    if not known & {"amx_bf16", "avx512_bf16"}:
+        return ("--precision", "float32")
+    sampling = "bfloat16" if "amx_bf16" in known else "float32"
+    return ("--precision", "bfloat16", "--sampling-precision", sampling)
 
 
 def fast(config: DemoConfig) -> DemoConfig:

@@ -65,6 +65,9 @@ class GrpoConfig(BaseModel):
     """Of sampling and of the products in the update; the LoRA weights stay in float32. bfloat16
     is about twice as fast on a CPU that has it (flag amx_bf16 or avx512_bf16); the ratio of
     probabilities then corrects for the rounding."""
+    sampling_precision: Literal["float32", "bfloat16"] | None = None
+    """Of sampling alone, where this process samples; as `precision` if not given. Sampling is many
+    small products, and on a CPU without AMX faster in float32."""
     updates_per_batch: int = Field(default=1, ge=1)
     """Optimizer steps on one batch of rollouts; 1 is on policy."""
     logged_replies: bool = False

@@ -140,7 +140,8 @@ def load_policy(model_dir: Path, config: GrpoConfig, *, start: Path | None = Non
         base.to("cuda")
     check_head(base)
     small = sum(weight.numel() for weight in base.parameters()) < _MERGE_BELOW and not config.shard
-    merged = copy.deepcopy(base).to(getattr(torch, config.precision)) if small else None
+    sampled_in = getattr(torch, config.sampling_precision or config.precision)
+    merged = copy.deepcopy(base).to(sampled_in) if small else None
     with _quiet():
         model = _new_lora(base, config) if start is None else _known_lora(base, config, start)
         if config.gradient_checkpointing:

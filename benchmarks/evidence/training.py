@@ -53,7 +53,7 @@ def retrain(home: Path, flags: Sequence[str], *, threads: int) -> Trained:
     """
     out, log = home / "adapters", home / "retrain.log"
     places = ["--store", str(home / "replay.db"), "--out", str(out)]
-    speed = ["--threads", str(threads), "--precision", fast_precision()]
+    speed = ["--threads", str(threads), *fast_precision()]
     known = len(AdapterStore(out).list()) if out.exists() else 0
     with log.open("wb") as output:
         command = [COMMAND, "retrain", *places, *speed, *flags]

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from examples.demo import make_room
-from examples.demo_config import DemoConfig, FeedbackMix
+from examples.demo_config import DemoConfig, FeedbackMix, fast_precision
 from examples.demo_people import Mood, People, Served
 from examples.demo_processes import DemoError
 from examples.demo_results import Results
@@ -52,6 +52,24 @@ def is_up(url: str) -> bool:
 def address(log: Path) -> str | None:
     found = re.search(r"http://[\d.]+:\d+", log.read_text()) if log.exists() else None
     return found[0] if found else None
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("sse4_2 avx2", ("--precision", "float32")),
+        ("avx512_bf16", ("--precision", "bfloat16", "--sampling-precision", "float32")),
+        ("avx512_bf16 amx_bf16", ("--precision", "bfloat16", "--sampling-precision", "bfloat16")),
+        (None, ("--precision", "float32")),
+    ],
+)
+def test_the_demo_trains_in_the_numbers_that_the_processor_is_fastest_with(
+    tmp_path: Path, flags: str | None, expected: tuple[str, ...]
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    if flags is not None:
+        cpuinfo.write_text(f"processor : 0\nflags : fpu {flags} sse\n")
+    assert fast_precision(cpuinfo) == expected
 
 
 @pytest.mark.slow

@@ -101,6 +101,13 @@ def test_new_lora_changes_nothing_and_its_seed_decides_it(tiny_model_dir: Path) 
     assert not torch.equal(firsts[0], firsts[2])
 
 
+def test_sampling_may_have_a_precision_of_its_own(tiny_model_dir: Path) -> None:
+    config = GrpoConfig(lora_rank=8, precision="bfloat16", sampling_precision="float32")
+    assert load_policy(tiny_model_dir, config).sampler().dtype == torch.float32
+    config = GrpoConfig(lora_rank=8, precision="bfloat16")
+    assert load_policy(tiny_model_dir, config).sampler().dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize(("precision", "close"), [("float32", 1e-5), ("bfloat16", 0.1)])
 def test_the_model_sampled_from_is_the_policy_of_the_moment(
     tiny_model_dir: Path, precision: str, close: float
