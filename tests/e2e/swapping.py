@@ -60,6 +60,8 @@ class Watched:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.calls: list[Call] = []
+        self.pieces: Counter[int | None] = Counter()
+        """Given so far, by the seeds of the calls that go on."""
 
     @property
     def info(self) -> EngineInfo:
@@ -70,8 +72,10 @@ class Watched:
         try:
             async with aclosing(self._engine.stream(request)) as pieces:
                 async for piece in pieces:
+                    self.pieces[request.sampling.seed] += 1
                     yield piece
         finally:  # whoever has the completion asks no further
+            del self.pieces[request.sampling.seed]
             self.calls.append(Call(request.adapter, began, time.perf_counter()))
 
     async def load_adapter(self, version: str, path: Path) -> None:

@@ -15,17 +15,17 @@ import torch
 from tests.agent.served import CHAT, Kit, kit
 from tests.e2e.conftest import KEY, Vllm, until
 from tests.e2e.rolling import CONFIG, EXAMPLES, FIGURES_AGREE, off, sampled
-from tests.e2e.swapping import Answer, asking, check_logprobs, stream_answer
+from tests.e2e.swapping import Answer, Watched, asking, check_logprobs, stream_answer
 from tests.e2e.vllm_models import add_adapter, random_policy
 from tooln1_agent.adapters import AdapterStore
-from tooln1_agent.engines.pool import PooledEngine
+from tooln1_agent.engines.pool import PooledEngine, ServedEngine
 from trainer.update import update
 from trainer.vllm_sampler import KEY_VARIABLE, SamplerChoice, open_sampler
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.timeout(600)]
 
 STREAMING = WHOLE = 8
-TOKENS = 100
+TOKENS, BEGUN = 100, 10
 RUNNING, SAMPLED = "vllm:num_requests_running", "vllm:generation_tokens_total"
 
 
@@ -36,6 +36,8 @@ class Clients:
         self._address = address
         self._numbers = itertools.count()
         self._is_over = False
+        self.streams: set[int] = set()
+        """Numbers of the requests that stream, or did."""
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
         self.streamed: list[Answer] = []
         self.whole: list[httpx.Response] = []
@@ -55,12 +57,26 @@ class Clients:
 
     async def _stream(self, client: httpx.AsyncClient) -> None:
         while not self._is_over:
-            self.streamed.append(await stream_answer(client, next(self._numbers), TOKENS))
+            number = next(self._numbers)
+            self.streams.add(number)
+            self.streamed.append(await stream_answer(client, number, TOKENS))
 
     async def _ask(self, client: httpx.AsyncClient) -> None:
         while not self._is_over:
             body = asking(next(self._numbers), TOKENS, stream=False)
             self.whole.append(await client.post(CHAT, json=body))
+
+
+class WatchedServer(Watched):
+    """An engine on a server, with a note of each call."""
+
+    def __init__(self, engine: ServedEngine) -> None:
+        super().__init__(engine)
+        self.check = engine.check
+
+    def streams_under_way(self, clients: Clients) -> int:
+        """Count those that have said so much that a part of it is out."""
+        return sum(self.pieces[number] > BEGUN for number in tuple(clients.streams))
 
 
 def test_a_server_that_dies_under_load_costs_no_more_than_it_had_begun_to_say(
@@ -71,11 +87,13 @@ def test_a_server_that_dies_under_load_costs_no_more_than_it_had_begun_to_say(
         add_adapter(adapters, vllm.model_dir, seed=seed, probe_of=seed) for seed in (60, 61)
     )
     adapters.promote(first, reason="test")
-    engine = PooledEngine([vllm.engine(), narrow_vllm.engine()])
+    narrow = WatchedServer(narrow_vllm.engine())
+    engine = PooledEngine([vllm.engine(), narrow])
     made = kit(engine=engine, adapters=adapters, adapter_poll_s=0.05)
     with made.on_socket() as address:
         with Clients(address) as clients:
-            until(lambda: narrow_vllm.count(RUNNING) >= 4 and len(clients.whole) >= WHOLE)
+            until(lambda: len(clients.whole) >= WHOLE)
+            until(lambda: len(narrow.pieces) >= 4 and narrow.streams_under_way(clients) > 1)
             narrow_vllm.kill()
             adapters.promote(second, reason="test")  # which the dead one misses
             until(lambda: second in {answer.adapter for answer in clients.streamed})
