@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-import tooln1_agent
 from tooln1_agent.codec import Codec
 from trainer.seed.casing import Casing, casing_of
 from trainer.seed.pretrain import PretrainConfig, prepare_tokenizer, pretrain
@@ -52,10 +51,15 @@ def test_a_capitalised_word_has_the_row_of_the_small_one_and_a_shift(codec: Code
         assert torch.equal(rows[ids[text]], weight[ids[text]])
 
 
-def test_words_that_a_tokenizer_lacks_are_passed_over() -> None:
-    codec = Codec.load(Path(tooln1_agent.__file__).parent / "seed_model")
-    casing = casing_of(codec, size=codec.vocab_size)
-    assert casing.small.max() < codec.vocab_size
+def test_words_that_a_tokenizer_lacks_are_passed_over(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = casing_of(codec, size=TINY.vocab_size)
+    later = vocabulary() | {"Grublix", "grublix"}
+    monkeypatch.setattr("trainer.seed.casing.vocabulary", lambda: later)
+    casing = casing_of(codec, size=TINY.vocab_size)
+    assert torch.equal(casing.small, known.small)
+    assert torch.equal(casing.capital, known.capital)
 
 
 def test_the_model_that_is_written_has_plain_rows(work: Path, codec: Codec) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from tooln1_agent.codec import Codec
 from tooln1_agent.prompt import calls_text, text_of
 from tooln1_agent.renderers.tooln1 import TOOLN1
 from trainer.seed.casing import Casing, casing_of
 from trainer.seed.packing import SHAPES, Batch, draw_round
+from trainer.seed.state import SHIFT, State, export, shipped_weights
 from trainer.seed.tokenizer import save_tokenizer, train_tokenizer
 from trainer.seed.world import draw_episode
 from trainer.tree_attention import attend_by_tree
@@ -66,9 +64,6 @@ class PretrainConfig:
             raise ValueError(f"{self.decay=} must lie in (0, 1]")
 
 
-_SHIFT = "capital_shift"
-"""Name of the parameter by which all capitalised words differ from small ones."""
-
 Report = Callable[[int, dict[str, float]], None]
 
 
@@ -85,35 +80,31 @@ def pretrain(
     codec = prepare_tokenizer(config, work_dir)
     torch.manual_seed(config.seed)
     model = Qwen3ForCausalLM(model_config(config, codec))
-    model.register_parameter(_SHIFT, torch.nn.Parameter(torch.zeros(config.hidden)))
+    model.register_parameter(SHIFT, torch.nn.Parameter(torch.zeros(config.hidden)))
     attend_by_tree(model.model)
     casing = casing_of(codec, size=config.vocab_size)
-    average = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    optimizers = _optimizers(model, config)
-    step = _resume(work_dir, model, average, optimizers)
+    state = State(model, _optimizers(model, config))
+    state.resume(work_dir)
     body = _compiled(model.model) if config.compile else model.model
     saved_at = time.monotonic()
-    while step < config.steps:
-        for batch in round_at(config, codec, step):
+    while state.step < config.steps:
+        for batch in round_at(config, codec, state.step):
             started = time.monotonic()
-            _set_learning_rates(optimizers, config, step)
+            _set_learning_rates(state.optimizers, config, state.step)
             loss, reply_loss = _losses(model, body, batch, casing)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            _move_average(average, model, min(config.average, (step + 1) / (step + 10)))
-            step += 1
+            state.advance(longest_memory=config.average)
             speed = batch.ids.numel() / (time.monotonic() - started)
             report(
-                step,
+                state.step,
                 {"loss": loss.item(), "reply_loss": reply_loss.item(), "tokens_per_s": speed},
             )
-        if time.monotonic() - saved_at > config.checkpoint_s or step >= config.steps:
-            save_checkpoint(work_dir, model, average, optimizers, step)
-            meta = {"step": step, **asdict(config)}
-            export(model, average, export_dir, work_dir, casing=casing, meta=meta)
+        if time.monotonic() - saved_at > config.checkpoint_s or state.step >= config.steps:
+            state.save(work_dir)
+            weights = shipped_weights(state, casing)
+            meta = {"step": state.step, **asdict(config)}
+            export(model.config, weights, export_dir, tokenizer=work_dir, meta=meta)
             saved_at = time.monotonic()
     return export_dir
 
@@ -175,7 +166,7 @@ def _losses(model: Any, body: Any, batch: Batch, casing: Casing) -> tuple[Tensor
     Args:
         body: the model without its embedding and its output layer, maybe compiled.
     """
-    rows = casing.rows(model.model.embed_tokens.weight, getattr(model, _SHIFT))
+    rows = casing.rows(model.model.embed_tokens.weight, getattr(model, SHIFT))
     weights = batch.weights.flatten()
     places = weights.nonzero().squeeze(1)
     weights, targets = weights[places], batch.targets.flatten()[places]
@@ -211,92 +202,10 @@ def _optimizers(model: torch.nn.Module, config: PretrainConfig) -> list[torch.op
 
 
 def _set_learning_rates(
-    optimizers: list[torch.optim.Optimizer], config: PretrainConfig, step: int
+    optimizers: Sequence[torch.optim.Optimizer], config: PretrainConfig, step: int
 ) -> None:
     left = max(0, config.steps - step) / (config.steps * config.decay)
     factor = min(1.0, (step + 1) / config.warmup, left)
     for optimizer, rate in zip(optimizers, (config.muon_lr, config.adam_lr), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate * factor
-
-
-@torch.no_grad()
-def _move_average(average: dict[str, Tensor], model: torch.nn.Module, decay: float) -> None:
-    weights = dict(model.named_parameters())
-    torch._foreach_lerp_(list(average.values()), [weights[name] for name in average], 1.0 - decay)
-
-
-def save_checkpoint(
-    work_dir: Path,
-    model: torch.nn.Module,
-    average: dict[str, Tensor],
-    optimizers: list[torch.optim.Optimizer],
-    step: int,
-) -> None:
-    """Write the whole state, or leave the previous one in place."""
-    state = {
-        "step": step,
-        "model": model.state_dict(),
-        "average": average,
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-    }
-    partial = work_dir / "checkpoint.pt.partial"
-    torch.save(state, partial)
-    os.replace(partial, work_dir / "checkpoint.pt")
-
-
-def _resume(
-    work_dir: Path,
-    model: torch.nn.Module,
-    average: dict[str, Tensor],
-    optimizers: list[torch.optim.Optimizer],
-) -> int:
-    path = work_dir / "checkpoint.pt"
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    for name, weight in state["average"].items():
-        average[name].copy_(weight)
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
-    return int(state["step"])
-
-
-def export(
-    model: Qwen3ForCausalLM,
-    average: dict[str, Tensor],
-    directory: Path,
-    work_dir: Path,
-    *,
-    casing: Casing,
-    meta: dict[str, Any],
-) -> None:
-    """Write the averaged weights as a model directory, in place of what stood there."""
-    shipped = Qwen3ForCausalLM(model.config)
-    embedding = "model.embed_tokens.weight"
-    rows = casing.rows(average[embedding], average[_SHIFT])
-    shipped.load_state_dict(average | {embedding: rows}, strict=False)
-    shipped.tie_weights()
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shipped.to(torch.bfloat16).save_pretrained(partial)
-    end, pad = model.config.eos_token_id, model.config.pad_token_id
-    GenerationConfig(eos_token_id=end, pad_token_id=pad).save_pretrained(partial)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(work_dir / name, partial)
-    text = json.dumps({"prompt_version": TOOLN1.version, **meta}, indent=2)
-    (partial / "training.json").write_text(text + "\n")
-    card = directory / "MODEL_CARD.md"
-    if card.exists():
-        shutil.copy(card, partial)
-    _swap(partial, directory)
-
-
-def _swap(new: Path, place: Path) -> None:
-    old = place.with_name(f".{place.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
-        os.rename(place, old)
-    os.rename(new, place)
-    shutil.rmtree(old, ignore_errors=True)
