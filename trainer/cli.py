@@ -27,6 +27,33 @@ File = Annotated[
     Path | None,
     typer.Option(help="TOML file whose tables retrain and gate set what flags do not."),
 ]
+Plan = Annotated[bool, typer.Option("--plan", help="Say what would be learned from; do nothing.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of torch; half of the cores if not given.")
+]
+Judge = Annotated[
+    str | None,
+    typer.Option(
+        "--agent",
+        help="MODULE:AGENT whose tools and rules judge `verify` targets; examples of tools that "
+        "it has no more are left out.",
+    ),
+]
+Sampler = Annotated[
+    str, typer.Option(help="Who samples rollouts: 'local', 'vllm' (started for it), or URLs.")
+]
+VllmPython = Annotated[
+    Path | None, typer.Option(help="Interpreter that has vLLM, for --sampler vllm.")
+]
+VllmArgs = Annotated[
+    list[str] | None, typer.Option("--vllm-arg", help="Further argument for vLLM.")
+]
+PushEvery = Annotated[
+    int, typer.Option(min=1, help="With every how manieth update vLLM gets the weights.")
+]
+Every = Annotated[str | None, typer.Option(help="Keep running, and train this often, such as 6h.")]
+MinNew = Annotated[int, typer.Option(min=1, help="With --every: fewest new examples to train on.")]
 ADAPTERS = Path("adapters")
 
 
@@ -35,44 +62,19 @@ def retrain(
     store: Store,
     model: Model = "seed",
     out: Out = ADAPTERS,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Say what would be learned from; do nothing.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the newest unfinished run.")
-    ] = False,
+    plan: Plan = False,
+    resume: Resume = False,
     start: Start = "live",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of torch; half of the cores if not given.")
-    ] = None,
-    agent: Annotated[
-        str | None,
-        typer.Option(
-            help="MODULE:AGENT whose tools and rules judge `verify` targets; examples of tools "
-            "that it has no more are left out."
-        ),
-    ] = None,
-    sampler: Annotated[
-        str,
-        typer.Option(help="Who samples rollouts: 'local', 'vllm' (started for it), or URLs."),
-    ] = "local",
-    vllm_python: Annotated[
-        Path | None, typer.Option(help="Interpreter that has vLLM, for --sampler vllm.")
-    ] = None,
-    vllm_args: Annotated[
-        list[str] | None, typer.Option("--vllm-arg", help="Further argument for vLLM.")
-    ] = None,
-    push_every: Annotated[
-        int, typer.Option(min=1, help="With every how manieth update vLLM gets the weights.")
-    ] = 1,
+    threads: Threads = None,
+    agent: Judge = None,
+    sampler: Sampler = "local",
+    vllm_python: VllmPython = None,
+    vllm_args: VllmArgs = None,
+    push_every: PushEvery = 1,
     gate: Gate = True,
     promote: Promote = True,
-    every: Annotated[
-        str | None, typer.Option(help="Keep running, and train this often, such as 6h.")
-    ] = None,
-    min_new: Annotated[
-        int, typer.Option(min=1, help="With --every: fewest new examples to train on.")
-    ] = 200,
+    every: Every = None,
+    min_new: MinNew = 200,
     config: File = None,
     **settings: Any,
 ) -> None:
