@@ -29,7 +29,7 @@ from tooln1_agent.reward import Reward, Score, judge
 from tooln1_agent.rules import Outcome
 from tooln1_agent.verifier import score_by
 from trainer.seed.deployment import Deployment, Request
-from trainer.seed.phrasing import CHAT, FRAMES
+from trainer.seed.phrasing import CHAT, FRAMES, OPENINGS
 from trainer.seed.values import Conventions, Kind, draw
 from trainer.seed.words import RESERVED
 
@@ -91,7 +91,8 @@ def test_no_two_deployments_share_a_name() -> None:
 
 
 def test_a_deployment_shares_no_template_with_the_training_world(house: House) -> None:
-    known = {text.lower().rstrip(".?! ") for text in (*FRAMES, *CHAT)}
+    openings = (text for texts in OPENINGS.values() for text in texts)
+    known = {text.lower().rstrip(".?! ") for text in (*FRAMES, *CHAT, *openings)}
     for errand in house.deployment.errands:
         for template in (*errand.complete, *errand.incomplete):
             assert template.lower().rstrip(".?! ") not in known

@@ -135,7 +135,7 @@ def _kind(rng: random.Random, *, is_long: bool) -> tuple[Situation, bool]:
     """Draw what an episode is about, and whether an earlier exchange comes before it."""
     short: tuple[Situation, ...] = ("call", "no_tool", "missing")
     if not is_long:
-        return rng.choices(short, (70, 13, 17))[0], False
+        return rng.choices(short, (73, 13, 14))[0], False
     drawn = rng.random()
     if drawn < 0.5:
         return rng.choices(("call", "missing"), (85, 15))[0], True

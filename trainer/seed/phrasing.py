@@ -6,10 +6,11 @@ Deployments bring request templates of their own; none of the frames here appear
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from trainer.seed.tools import Slot, ToolFamily
-from trainer.seed.values import Value, word
+from trainer.seed.values import Kind, Value, word
+from trainer.seed.words import VERBS
 
 FRAMES: tuple[str, ...] = (
     "{verb} {slots}",
@@ -82,6 +83,52 @@ FRAMES: tuple[str, ...] = (
     "{slots}, it is about the {noun}.",
 )
 
+OPENINGS: dict[Kind, tuple[str, ...]] = {
+    "person": (
+        "{v} wants you to {verb} the {noun} {slots}.",
+        "{v} asked for a {noun} {slots}",
+        "{v} is waiting for the {noun} {slots}, so {verb} it.",
+        "{v} came by for a {noun} {slots}.",
+        "{v} and the {noun} {slots}: please {verb} it.",
+        "{v} has ordered a {noun} {slots}, {verb} it",
+        "{v} will {verb} the {noun} {slots}.",
+        "it is {v} who is after the {noun} {slots}.",
+        "tell {v} that we {verb} the {noun} {slots}",
+    ),
+    "place": (
+        "in {v} they want a {noun} {slots}.",
+        "{v} is where we {verb} the {noun} {slots}.",
+        "{v} has a {noun} {slots}, {verb} it",
+        "over in {v}, {verb} the {noun} {slots}.",
+    ),
+    "date": (
+        "{v} is the day for the {noun} {slots}.",
+        "on {v} we {verb} the {noun} {slots}",
+        "{v}: {verb} a {noun} {slots}.",
+        "come {v} they {verb} the {noun} {slots}.",
+    ),
+    "time": (
+        "{v} is the hour to {verb} the {noun} {slots}.",
+        "at {v} we {verb} a {noun} {slots}",
+        "{v} sharp, the {noun} {slots}.",
+    ),
+    "amount": ("{v} is what the {noun} takes {slots}, {verb} it.", "{v} for the {noun} {slots}."),
+    "duration": (
+        "{v} is how long we {verb} the {noun} {slots}.",
+        "for {v}, {verb} a {noun} {slots}",
+    ),
+}
+"""Frames that begin with one of the values."""
+_AT_THE_NOUN: dict[Kind, tuple[str, ...]] = {
+    "ident": ("{n} {v}", "{n} {v}", "{n} no. {v}"),
+    "code": ("{n} {v}",),
+    "count": ("{n} {v}", "{v} {n}"),
+    "amount": ("{v} {n}", "{v} of {n}"),
+    "enum": ("{v} {n}", "{n} {v}"),
+    "duration": ("{v} {n}", "{v} of {n}"),
+    "place": ("{v} {n}", "{n} in {v}"),
+}
+"""How a value may stand with the thing itself."""
 _PLAIN: dict[str, tuple[str, ...]] = {
     "person": (
         "for {v}",
@@ -176,26 +223,56 @@ def ask(
         for slot in tool.slots
         if terse or kinds.count(slot.kind) > 1 or (not slot.is_telling and rng.random() < 0.6)
     }
-    phrases = [
-        _phrase(rng, slot, value, label=slot.name in unclear)
-        for slot, value in rng.sample(list(given), len(given))
-    ]
-    joint = ", " if terse else rng.choice((" ", " ", ", ", ", ", " and "))
-    slots = joint.join(phrases)
-    if len(phrases) > 2 and joint == ", " and rng.random() < 0.4:
-        slots = f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+    rest = rng.sample(list(given), len(given))
+    clear = {slot.kind for slot, _ in given if kinds.count(slot.kind) == 1 and not terse}
+
+    def fits(frame: str) -> bool:
+        return ("{verb}" in frame or not name_verb) and ("{noun}" in frame or not name_noun)
+
+    frame = _take(rng, rest, clear, OPENINGS, share=0.25)
+    if not frame or not fits(frame):
+        rest = rng.sample(list(given), len(given))
+        frame = rng.choice([frame for frame in FRAMES if fits(frame)])
+    noun = tool.noun
+    if "{noun}" in frame:
+        noun = _take(rng, rest, clear, _AT_THE_NOUN, share=0.3).replace("{n}", noun) or noun
     verb = tool.verbs[0] if rng.random() < 0.5 else rng.choice(tool.verbs)
-    frame = rng.choice(
-        [
-            frame
-            for frame in FRAMES
-            if ("{verb}" in frame or not name_verb) and ("{noun}" in frame or not name_noun)
-        ]
-    )
+    if "{noun}" in frame and not name_verb and rng.random() < 0.12:
+        verb = rng.choice(VERBS)[0] if rng.random() < 0.5 else word(rng)
+    slots = _joined(rng, [_phrase(rng, s, v, label=s.name in unclear) for s, v in rest], terse)
     if not slots:
         frame = frame.replace(" {slots}", "").replace("{slots}", "this").replace(",.", ".")
-    text = _with_asides(rng, frame.format(verb=verb, noun=tool.noun, slots=slots))
+    text = _with_asides(rng, frame.format(verb=verb, noun=noun, slots=slots))
     return text if rng.random() < 0.35 else text[0].upper() + text[1:]
+
+
+def _take(
+    rng: random.Random,
+    rest: list[tuple[Slot, Value]],
+    clear: Container[Kind],
+    patterns: Mapping[Kind, tuple[str, ...]],
+    *,
+    share: float,
+) -> str:
+    """Move a value out of `rest` into a pattern of its kind; "" where there is none, or no luck.
+
+    Args:
+        clear: the kinds whose values belong to one parameter only.
+        share: how often it is done where it could be.
+    """
+    fitting = [pair for pair in rest if pair[0].kind in clear and pair[0].kind in patterns]
+    if not fitting or rng.random() >= share:
+        return ""
+    chosen = rng.choice(fitting)
+    rest.remove(chosen)
+    return rng.choice(patterns[chosen[0].kind]).replace("{v}", chosen[1].said)
+
+
+def _joined(rng: random.Random, phrases: Sequence[str], terse: bool) -> str:
+    joint = ", " if terse else rng.choice((" ", " ", ", ", ", ", " and "))
+    if len(phrases) > 2 and joint == ", " and rng.random() < 0.4:
+        return f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+    return joint.join(phrases)
 
 
 def _phrase(rng: random.Random, slot: Slot, value: Value, *, label: bool) -> str:
@@ -217,4 +294,4 @@ def _with_asides(rng: random.Random, text: str) -> str:
     return f"{aside}, {text}" if rng.random() < 0.5 else f"{text} {aside}"
 
 
-__all__ = ["CHAT", "FRAMES", "ask"]
+__all__ = ["CHAT", "FRAMES", "OPENINGS", "ask"]

@@ -29,7 +29,7 @@ from trainer.tree_attention import attend_by_tree
 class PretrainConfig:
     """One training run of the seed model; its fields are the recipe."""
 
-    steps: int = 5000
+    steps: int = 5400
     """Optimizer steps; the last `decay` share of them lowers the learning rate to zero."""
     seed: int = 1
     vocab_size: int = 4608

@@ -26,7 +26,7 @@ Disclosure = Literal["hidden", "described", "instructed"]
 """Where the conventions are stated: nowhere, in descriptions, or in the instructions."""
 
 _DISCLOSURES: tuple[Disclosure, ...] = ("hidden", "described", "instructed")
-_SHARES = (36, 24, 40)
+_SHARES = (22, 34, 44)
 _ROLES = (
     "You are a helpful assistant.",
     "You are an assistant for a {noun} office.",
@@ -80,7 +80,10 @@ def _draw_families(
             noun = main.noun.replace(" ", "_")
         elif nearness < 0.5:
             verbs = main.verbs
-        near = make_family(rng, verbs, noun, conventions=conventions, spelling=spelling)
+        known = [slot for family in families for slot in family.slots]
+        near = make_family(
+            rng, verbs, noun, conventions=conventions, spelling=spelling, known=known
+        )
         if all(
             near.name != f.name and (near.verbs, near.noun) != (f.verbs, f.noun) for f in families
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -133,8 +134,13 @@ def make_family(
     *,
     conventions: Conventions,
     spelling: Spelling,
+    known: Sequence[Slot] = (),
 ) -> ToolFamily:
-    """Make a tool for a verb and a noun, with drawn name style, description and parameters."""
+    """Make a tool for a verb and a noun, with drawn name style, description and parameters.
+
+    Args:
+        known: parameters of the house's other tools; it may take some of the same.
+    """
     words = noun.replace("_", " ")
     named = verbs[0].replace(" ", "_")
     style = rng.random()
@@ -145,12 +151,16 @@ def make_family(
     verb = rng.choice(verbs)
     article = rng.choice(("a", "the", "one"))
     description = f"{verb[0].upper()}{verb[1:]} {article} {words}{rng.choice(('.', '.', ''))}"
-    slots = _draw_slots(rng, words, conventions, spelling)
+    slots = _draw_slots(rng, words, conventions, spelling, known)
     return ToolFamily(name, description, verbs, words, slots)
 
 
 def _draw_slots(
-    rng: random.Random, noun: str, conventions: Conventions, spelling: Spelling
+    rng: random.Random,
+    noun: str,
+    conventions: Conventions,
+    spelling: Spelling,
+    known: Sequence[Slot],
 ) -> tuple[Slot, ...]:
     count = rng.choices((1, 2, 3, 4, 5), (18, 34, 32, 13, 3))[0]
     kinds: list[Kind] = []
@@ -164,7 +174,11 @@ def _draw_slots(
     described = rng.random() < 0.6 or spelling == "described"
     slots: list[Slot] = []
     for index, kind in enumerate(kinds):
-        slot = _draw_slot(rng, kind, noun, required=index == 0 or rng.random() < 0.7)
+        same = [slot for slot in known if slot.kind == kind and slot.required]
+        if same and rng.random() < 0.5:
+            slot = _undescribed(rng.choice(same))
+        else:
+            slot = _draw_slot(rng, kind, noun, required=index == 0 or rng.random() < 0.7)
         if slot.name in RESERVED or any(slot.name == other.name for other in slots):
             continue
         if described or not slot.is_telling:
@@ -235,6 +249,11 @@ def _describe(
         text = f"{text}, {rng.choice(rules)}"
     first = {key: slot.schema[key] for key in slot.schema if key == "type"}
     schema = first | {"description": text} | slot.schema
+    return replace(slot, schema=schema)
+
+
+def _undescribed(slot: Slot) -> Slot:
+    schema = {key: value for key, value in slot.schema.items() if key != "description"}
     return replace(slot, schema=schema)
 
 
