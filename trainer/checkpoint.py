@@ -24,6 +24,7 @@ from torch import Tensor
 from tooln1_agent.durable import sync_dir, write_whole
 from trainer.errors import CheckpointError
 from trainer.policy import Policy
+from trainer.selection import OrderState
 
 KEPT = 2
 _TENSORS, _PROGRESS = "state.safetensors", "progress.json"
@@ -38,8 +39,8 @@ class Progress(BaseModel):
     step: int = 0
     updates: int = 0
     """Steps that changed the weights."""
-    drawn: tuple[int, ...] = ()
-    """How many examples were drawn from each pool."""
+    order: OrderState = OrderState()
+    """Where the order of examples stands."""
     solved_streak: int = 0
     flat_streak: int = 0
     all_right: int = 0

@@ -40,6 +40,9 @@ class GrpoConfig(BaseModel):
     """Rollouts for each prompt."""
     refill: float = Field(default=1.0, ge=0.0, le=16.0)
     """How many further prompts may be sampled in place of flat groups, per prompt of the step."""
+    refill_with: Literal["next", "unsure"] = "next"
+    """Which prompts: the next in turn, or first those whose last group had spread, as they will
+    likely have it again (Foster and Foerster, arXiv 2502.12272, sample for learnability)."""
     temperature: float = Field(default=1.0, gt=0.0, le=4.0)
     """Of sampling; the update takes log-probs at the same temperature."""
     max_tokens: int = Field(default=256, ge=1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from tooln1_agent.examples import Example
 from tooln1_agent.reward import Score, score
 from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
@@ -63,7 +65,8 @@ def train(
         learner.progress = _advance(learner, sampled, config, seconds=as_first(timer.total))
         is_last = _why_stop(learner.progress, config) is not None
         checked = validate(learner, config, is_last=is_last, score=score, sampler=sampler)
-        metrics = _metrics(learner.progress, sampled, stats, timer)
+        in_turn = _in_turn(sampled, config)
+        metrics = _metrics(learner.progress, sampled, stats, timer, in_turn=in_turn)
         tell(replace(metrics, validation=checked.accuracy, validation_s=checked.seconds))
         if show is not None:
             show(learner.progress.step, sampled)
@@ -78,20 +81,41 @@ def _sample(
 ) -> list[Group]:
     """Sample groups until enough have spread, or the limit on prompts is reached."""
     groups: list[Group] = []
-    missing = config.prompts_per_step
-    while missing > 0 and len(groups) < config.prompt_limit:
-        count = min(missing, config.prompt_limit - len(groups))
+    while (count := _wanted(groups, config)) > 0:
         groups += sample_groups(
             learner.policy,
-            learner.order.draw(count),
+            _prompts(learner, count, config, beside=groups),
             config=config,
             generator=learner.generator,
             score=score,
             sampler=sampler,
             logged=learner.logged,
         )
-        missing = config.prompts_per_step - sum(group.has_spread for group in groups)
     return groups
+
+
+def _wanted(groups: Sequence[Group], config: GrpoConfig) -> int:
+    """Return how many more prompts to sample at once, as few in spread as those of the step so far.
+
+    So the limit is mostly reached in two goes; the fewer rows are sampled together, the more each
+    of them costs.
+    """
+    if not groups:
+        return config.prompts_per_step
+    lively = sum(group.has_spread for group in groups)
+    likely = (lively + 1) / (len(groups) + 2)  # rule of succession
+    missing = config.prompts_per_step - lively
+    return min(math.ceil(missing / likely), config.prompt_limit - len(groups))
+
+
+def _prompts(
+    learner: Learner, count: int, config: GrpoConfig, *, beside: Sequence[Group]
+) -> list[Example]:
+    """Draw the next examples, or, in place of flat groups, those that may well have spread."""
+    if not beside or config.refill_with == "next":
+        return learner.order.draw(count)
+    known = {group.example.id for group in beside}
+    return learner.order.draw_again(count, step=learner.progress.step, besides=known)
 
 
 def _batch(sampled: Sequence[Group], config: GrpoConfig) -> list[Group]:
@@ -124,13 +148,15 @@ def _advance(
     learner: Learner, sampled: Sequence[Group], config: GrpoConfig, *, seconds: float
 ) -> Progress:
     before = learner.progress
+    learner.order.note({g.example.id: g.has_spread for g in sampled}, step=before.step)
     right, wrong, lively = _kinds(sampled)
-    solved = sum(group.is_right for group in sampled) >= config.solved_share * len(sampled)
-    reward = _mean_reward(sampled)
+    in_turn = _in_turn(sampled, config)
+    solved = sum(group.is_right for group in in_turn) >= config.solved_share * len(in_turn)
+    reward = _mean_reward(in_turn)
     return Progress(
         step=before.step + 1,
         updates=before.updates + (lively > 0),
-        drawn=learner.order.drawn,
+        order=learner.order.state,
         solved_streak=before.solved_streak + 1 if solved else 0,
         flat_streak=before.flat_streak + 1 if not lively else 0,
         all_right=before.all_right + right,
@@ -141,6 +167,11 @@ def _advance(
     )
 
 
+def _in_turn(sampled: Sequence[Group], config: GrpoConfig) -> Sequence[Group]:
+    """Return the groups that tell how well the policy does: no prompt was chosen for its spread."""
+    return sampled if config.refill_with == "next" else sampled[: config.prompts_per_step]
+
+
 def _kinds(groups: Sequence[Group]) -> tuple[int, int, int]:
     """Count groups that are all right, all wrong, and neither."""
     right = sum(g.is_right and not g.has_spread for g in groups)
@@ -149,18 +180,23 @@ def _kinds(groups: Sequence[Group]) -> tuple[int, int, int]:
 
 
 def _metrics(
-    progress: Progress, sampled: Sequence[Group], stats: UpdateStats, timer: _Timer
+    progress: Progress,
+    sampled: Sequence[Group],
+    stats: UpdateStats,
+    timer: _Timer,
+    *,
+    in_turn: Sequence[Group],
 ) -> StepMetrics:
     right, wrong, lively = _kinds(sampled)
     rollouts = [rollout for group in sampled for rollout in group.rollouts]
     tokens = sum(group.tokens for group in sampled)
     return StepMetrics(
         step=progress.step,
-        reward=_mean_reward(sampled),
-        call_reward=_reward_or_none([g for g in sampled if g.example.is_call]),
-        no_call_reward=_reward_or_none([g for g in sampled if not g.example.is_call]),
+        reward=_mean_reward(in_turn),
+        call_reward=_reward_or_none([g for g in in_turn if g.example.is_call]),
+        no_call_reward=_reward_or_none([g for g in in_turn if not g.example.is_call]),
         flat_share=(right + wrong) / len(sampled),
-        right_share=sum(group.is_right for group in sampled) / len(sampled),
+        right_share=sum(group.is_right for group in in_turn) / len(in_turn),
         groups=len(sampled),
         trained=lively,
         logged=sum(group.logged is not None for group in sampled),

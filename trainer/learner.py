@@ -68,7 +68,7 @@ def new_learner(
         optimizer,
         generator,
         order,
-        Progress(drawn=order.drawn),
+        Progress(order=order.state),
         Budget(config.tokens_per_pass),
     )
 
@@ -95,7 +95,7 @@ def learner_of(
         return learner
     found = latest_checkpoint(run.checkpoints)
     restore(found.tensors, policy, optimizer=learner.optimizer, generator=learner.generator)
-    learner.order.skip_to(found.progress.drawn)
+    learner.order.restore(found.progress.order)
     learner.progress = found.progress
     return learner
 

@@ -24,7 +24,8 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
-    """One step. Means of rewards and lengths are over all rollouts that were sampled."""
+    """One step. Means are over all rollouts that were sampled; those of rewards, and what share is
+    right, leave out prompts that were chosen for the spread they had (`refill_with`)."""
 
     step: int
     reward: float | None

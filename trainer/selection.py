@@ -1,16 +1,18 @@
 """Which examples a run learns from, and in which order it sees them.
 
-The order is a pure function of the examples, the settings and how many were drawn, so a run that
-goes on after a crash draws what it would have drawn.
+The order is a pure function of the examples, the settings and its state, so a run that goes on
+after a crash draws what it would have drawn.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 from tooln1_agent.examples import Example, opening_of
 from trainer.config import GrpoConfig
@@ -44,11 +46,29 @@ class _Pool(NamedTuple):
     is_call: bool
 
 
+class OrderState(BaseModel):
+    """Where an order stands: all there is to store."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    drawn: tuple[int, ...] = ()
+    """How many examples came from each pool in turn."""
+    again: tuple[int, ...] = ()
+    """How many came from each pool out of turn, as unsure ones."""
+    unsure: tuple[tuple[str, int], ...] = ()
+    """Id and step of each example whose last group had spread; the latest comes last."""
+
+
 class PromptOrder:
     """An endless order of examples: served beside imported, new beside old, by the set shares.
 
-    No-call ones are never rarer than their floor.
+    No-call ones are never rarer than their floor. In its turn every example of a pool comes as
+    often as any other; `draw_again` takes out of turn those that showed spread when last sampled,
+    and likely will again.
     """
+
+    REST = 2
+    """An example that was sampled in a step is not drawn again before so many steps later."""
 
     def __init__(
         self, examples: Sequence[Example], config: GrpoConfig, *, known_until: datetime | None
@@ -64,26 +84,75 @@ class PromptOrder:
         self._shares = _shares({key: len(pools[key]) for key in sorted(pools)}, config)
         self._seed = config.seed
         self._drawn = [0] * len(self._pools)
+        self._again = [0] * len(self._pools)
+        self._unsure: dict[str, int] = {}
 
     @property
-    def drawn(self) -> tuple[int, ...]:
-        """How many examples came from each pool: all there is to store."""
-        return tuple(self._drawn)
+    def state(self) -> OrderState:
+        """Return where the order stands."""
+        return OrderState(
+            drawn=tuple(self._drawn), again=tuple(self._again), unsure=tuple(self._unsure.items())
+        )
 
-    def skip_to(self, drawn: Sequence[int]) -> None:
-        """Go on as if these many had been drawn from each pool."""
-        if len(drawn) != len(self._pools):
-            raise ValueError(f"{len(drawn)} counts for {len(self._pools)} pools of examples")
-        self._drawn = list(drawn)
+    def restore(self, state: OrderState) -> None:
+        """Go on from a state.
+
+        Raises ValueError where it is of other pools.
+        """
+        for counts in (state.drawn, state.again):
+            if len(counts) != len(self._pools):
+                raise ValueError(f"{len(counts)} counts for {len(self._pools)} pools of examples")
+        self._drawn, self._again = list(state.drawn), list(state.again)
+        self._unsure = dict(state.unsure)
 
     def draw(self, count: int) -> list[Example]:
         """Return the next `count` examples."""
-        return [self._next() for _ in range(count)]
+        return [self._in_turn(self._owed()) for _ in range(count)]
 
-    def _next(self) -> Example:
-        total = sum(self._drawn) + 1
-        owed = [share * total - got for share, got in zip(self._shares, self._drawn, strict=True)]
-        pool = max(range(len(owed)), key=lambda i: owed[i])
+    def draw_again(self, count: int, *, step: int, besides: Container[str]) -> list[Example]:
+        """Return `count` examples by the same shares: unsure ones first, then the next in turn.
+
+        Args:
+            step: the present one.
+            besides: ids that are not wanted out of turn.
+        """
+        waiting = [self._waiting(pool, step, besides) for pool in self._pools]
+        drawn: list[Example] = []
+        for _ in range(count):
+            pool = self._owed()
+            if waiting[pool]:
+                self._again[pool] += 1
+                drawn.append(waiting[pool].pop(0))
+            else:
+                drawn.append(self._in_turn(pool))
+        return drawn
+
+    def note(self, had_spread: Mapping[str, bool], *, step: int) -> None:
+        """Note of each example that was sampled in a step whether its group had spread."""
+        for example, spread in had_spread.items():
+            self._unsure.pop(example, None)
+            if spread:
+                self._unsure[example] = step
+
+    def _waiting(
+        self, pool: Sequence[Example], step: int, besides: Container[str]
+    ) -> list[Example]:
+        """Return the unsure examples of a pool, those first that were sampled longest ago."""
+        known = {example.id: example for example in pool}
+        return [
+            known[example]
+            for example, seen in self._unsure.items()
+            if example in known and example not in besides and seen + self.REST <= step
+        ]
+
+    def _owed(self) -> int:
+        """Return the pool that is furthest behind its share."""
+        got = [drawn + again for drawn, again in zip(self._drawn, self._again, strict=True)]
+        total = sum(got) + 1
+        owed = [share * total - n for share, n in zip(self._shares, got, strict=True)]
+        return max(range(len(owed)), key=lambda i: owed[i])
+
+    def _in_turn(self, pool: int) -> Example:
         epoch, place = divmod(self._drawn[pool], len(self._pools[pool]))
         self._drawn[pool] += 1
         order = _permutation(len(self._pools[pool]), self._seed, pool, epoch)

@@ -80,7 +80,7 @@ def _advance(learner: Learner, learned: bool, *, seconds: float) -> Progress:
     changes = {
         "step": before.step + 1,
         "updates": before.updates + learned,
-        "drawn": learner.order.drawn,
+        "order": learner.order.state,
         "trained_s": before.trained_s + seconds,
     }
     return before.model_copy(update=changes)

@@ -16,6 +16,7 @@ from trainer.config import GrpoConfig
 from trainer.errors import CheckpointError
 from trainer.logged import Logged
 from trainer.run import Manifest, create_run, known_runs, unfinished_run
+from trainer.selection import OrderState
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -26,7 +27,8 @@ def save(directory: Path, step: int) -> Path:
 
 
 def test_a_checkpoint_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    progress = Progress(step=7, drawn=(3, 4), trained_s=0.1, first_reward=0.1, last_reward=0.7)
+    order = OrderState(drawn=(3, 4), again=(1, 0), unsure=(("a", 5),))
+    progress = Progress(step=7, order=order, trained_s=0.1, first_reward=0.1, last_reward=0.7)
     tensors = {"weight/a": torch.randn(2, 3), "generator": torch.Generator().get_state()}
     save_checkpoint(tmp_path, progress, tensors)
     found = latest_checkpoint(tmp_path)

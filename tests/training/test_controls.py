@@ -33,7 +33,7 @@ NAMES = ("on", "off")
 SWITCHES = tuple(ToolSpec(name=name) for name in NAMES)
 DOUBT = {"on": (0.3, 0.7), "off": (0.2, 0.8)}
 """How often the untaught model says "on" and "off" to a request for either."""
-RUN = GrpoConfig(steps=30, prompts_per_step=8, max_tokens=16, learning_rate=3e-3)
+RUN = GrpoConfig(steps=50, prompts_per_step=8, max_tokens=16, learning_rate=3e-3)
 
 
 def asking_for(name: str, number: int) -> tuple[Message, ...]:

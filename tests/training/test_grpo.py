@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,8 @@ from trainer.errors import Diverged, Exploded
 from trainer.grpo import train
 from trainer.learner import Learner, new_learner
 from trainer.metrics import StepMetrics
-from trainer.policy import load_policy
+from trainer.policy import Policy, load_policy
+from trainer.rollout import Group
 from trainer.sampler import LocalSampler, Sampler
 
 Make = Callable[..., list[Example]]
@@ -53,6 +55,7 @@ class Course:
         sampler: Sampler | None = None,
     ) -> None:
         self.steps: list[StepMetrics] = []
+        self.asked: list[str] = []
         self.reason = train(
             learner,
             config,
@@ -60,7 +63,11 @@ class Course:
             tell=self.steps.append,
             score=score,
             sampler=sampler or NeverTruncated(),
+            show=self._note,
         )
+
+    def _note(self, _: int, groups: Sequence[Group]) -> None:
+        self.asked += [group.example.id for group in groups]
 
 
 class NeverTruncated(LocalSampler):
@@ -93,12 +100,14 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 @pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("refill_with", ["next", "unsure"])
 def test_a_run_that_was_cut_in_two_ends_bit_for_bit_like_one_that_was_not(
-    tiny_model_dir: Path, make_examples: Make, tmp_path: Path
+    tiny_model_dir: Path, make_examples: Make, tmp_path: Path, refill_with: str
 ) -> None:
     examples = make_examples(["on", "off", "", "on", "on"])
     settings = SMALL | {"steps": 4, "group_size": 8, "learning_rate": 0.01, "checkpoint_every": 2}
-    config, half = GrpoConfig(**settings), GrpoConfig(**settings | {"steps": 2})
+    refilled: dict[str, Any] = {**settings, "refill_with": refill_with}
+    config, half = GrpoConfig(**refilled), GrpoConfig(**refilled | {"steps": 2})
     whole = learner_of(tiny_model_dir, examples, config)
     told = Course(whole, config, tmp_path / "whole", score=has_vowel).steps
 
@@ -106,7 +115,7 @@ def test_a_run_that_was_cut_in_two_ends_bit_for_bit_like_one_that_was_not(
     found = latest_checkpoint(tmp_path / "cut")
     second = learner_of(tiny_model_dir, examples, config)
     restore(found.tensors, second.policy, optimizer=second.optimizer, generator=second.generator)
-    second.order.skip_to(found.progress.drawn)
+    second.order.restore(found.progress.order)
     second.progress = found.progress
     rest = Course(second, config, tmp_path / "cut", score=has_vowel).steps
 
@@ -115,6 +124,57 @@ def test_a_run_that_was_cut_in_two_ends_bit_for_bit_like_one_that_was_not(
     assert any(s.loss for s in rest)
     expected = whole.policy.trainable()
     assert all(torch.equal(w, expected[n]) for n, w in second.policy.trainable().items())
+
+
+@pytest.mark.parametrize(
+    ("lively", "sizes"), [(0, [4, 4]), (1, [4, 4]), (2, [4, 4]), (3, [4, 2, 2])]
+)
+def test_what_is_missing_is_sampled_in_as_few_goes_as_may_do(
+    tiny_model_dir: Path, make_examples: Make, tmp_path: Path, lively: int, sizes: list[int]
+) -> None:
+    config = GrpoConfig(**SMALL | {"prompts_per_step": 4, "steps": 1})
+    learner = learner_of(tiny_model_dir, make_examples(["on"] * 9), config)
+    sampler, scored = CountsGoes(), itertools.count()
+
+    def first_few(text: str, **_: Any) -> Reward:
+        group, rollout = divmod(next(scored), config.group_size)
+        return Reward(float(group < lively and rollout == 0), "")
+
+    Course(learner, config, tmp_path, score=first_few, sampler=sampler)
+    assert sampler.sizes == sizes
+
+
+class CountsGoes(NeverTruncated):
+    """Notes how many prompts are sampled at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def sample(self, policy: Policy, prompts: Any, **options: Any) -> list[list[Sample]]:
+        self.sizes.append(len(prompts))
+        return super().sample(policy, prompts, **options)
+
+
+def test_flat_groups_make_room_for_prompts_that_had_spread(
+    tiny_model_dir: Path, make_examples: Make, tmp_path: Path
+) -> None:
+    examples = make_examples(["on", *["off"] * 15])
+
+    def lively(text: str, *, tools: Sequence[ToolSpec], target: Target) -> Reward:
+        is_lively = target == examples[0].target
+        return has_vowel(text, tools=tools, target=target) if is_lively else Reward(0.0, "")
+
+    seen: dict[str, list[str]] = {}
+    for refill_with in ("next", "unsure"):
+        config = GrpoConfig(
+            **SMALL | {"steps": 16, "group_size": 8}, refill_with=refill_with, flat_steps=16
+        )
+        learner = learner_of(tiny_model_dir, examples, config)
+        course = Course(learner, config, tmp_path / refill_with, score=lively)
+        seen[refill_with] = course.asked
+    often = {name: ids.count(examples[0].id) for name, ids in seen.items()}
+    assert often["unsure"] > often["next"] + 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from tooln1_agent.examples import Example
 from trainer.config import GrpoConfig
-from trainer.selection import PromptOrder, shuffled_labels
+from trainer.selection import OrderState, PromptOrder, shuffled_labels
 
 Make = Callable[..., list[Example]]
 
@@ -37,10 +37,44 @@ def test_an_order_goes_on_where_another_stopped(make_examples: Make) -> None:
     until = examples[2].created_at
     whole = PromptOrder(examples, GrpoConfig(), known_until=until)
     drawn = whole.draw(7)
+    whole.note({e.id: number < 3 for number, e in enumerate(drawn)}, step=0)
+    drawn += whole.draw_again(2, step=2, besides=set())
     other = PromptOrder(examples, GrpoConfig(), known_until=until)
-    other.skip_to(whole.drawn)
-    assert sum(whole.drawn) == len(drawn)
+    other.restore(OrderState.model_validate_json(whole.state.model_dump_json()))
+    assert sum(whole.state.drawn) + sum(whole.state.again) == len(drawn)
+    assert other.draw_again(4, step=3, besides=set()) == whole.draw_again(4, step=3, besides=set())
     assert other.draw(30) == whole.draw(30)
+
+
+def test_a_state_of_other_pools_is_refused(make_examples: Make) -> None:
+    order = PromptOrder(make_examples(["on"] * 3), GrpoConfig(), known_until=None)
+    with pytest.raises(ValueError, match="2 counts for 1 pools"):
+        order.restore(OrderState(drawn=(1, 2), again=(0, 0)))
+
+
+def test_out_of_turn_come_those_that_showed_spread_the_longest_ago_first(
+    make_examples: Make,
+) -> None:
+    order = PromptOrder(make_examples(["on"] * 12), GrpoConfig(), known_until=None)
+    a, b, c, d, e = (example.id for example in order.draw(5))
+    order.note({a: True, b: True, c: False}, step=0)
+    order.note({d: True, e: True, a: False}, step=1)
+    order.note({b: True}, step=2)
+
+    def ids(count: int, *, step: int, besides: frozenset[str] = frozenset()) -> list[str]:
+        return [example.id for example in order.draw_again(count, step=step, besides=besides)]
+
+    assert ids(2, step=3) == [d, e]  # a and c are sure now, b was sampled too lately
+    assert ids(3, step=4, besides=frozenset({e}))[:2] == [d, b]
+    assert order.state.again == (4,)
+    assert order.state.drawn == (6,)  # where none waited, the next in turn came
+
+
+def test_out_of_turn_the_shares_hold_too(make_examples: Make) -> None:
+    order = PromptOrder(make_examples(["on", ""] * 20), GrpoConfig(), known_until=None)
+    drawn = order.draw(40)
+    order.note({example.id: example.is_call for example in drawn}, step=0)
+    assert sum(e.is_call for e in order.draw_again(20, step=2, besides=set())) == 10
 
 
 def test_half_of_the_prompts_are_new_however_few_are(make_examples: Make) -> None:

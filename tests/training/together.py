@@ -122,7 +122,7 @@ def _go_on(learner: Learner, checkpoints: Path) -> None:
     found = latest_checkpoint(checkpoints)
     parts = {"optimizer": learner.optimizer, "generator": learner.generator}
     restore(found.tensors, learner.policy, **parts)
-    learner.order.skip_to(found.progress.drawn)
+    learner.order.restore(found.progress.order)
     learner.progress = found.progress
 
 
