@@ -59,6 +59,10 @@ class GrpoConfig(BaseModel):
     """Weight of the KL divergence from the base model; 0 saves the reference pass."""
     kl_on_flat: Literal["skip", "keep"] = "skip"
     """Whether groups without spread, which teach nothing else, still pay for their divergence."""
+    imported_beta: float | None = Field(default=None, gt=0.0)
+    """Weight of the divergence on prompts that come from imported data, whose groups then pay for
+    it with spread or without: so the policy keeps what it could do there. Without it they are as
+    others are."""
     clip_low: float | None = Field(default=None, gt=0.0, le=1.0)
     """How far below 1 the ratio of new to old probability may count; by default what the loss
     variant says."""

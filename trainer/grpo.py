@@ -17,6 +17,7 @@ from trainer.distributed import as_first
 from trainer.errors import Diverged, Exploded
 from trainer.learner import Learner
 from trainer.metrics import StepMetrics
+from trainer.passes import is_held
 from trainer.rollout import Group, sample_groups
 from trainer.sampler import Sampler
 from trainer.update import UpdateStats, update
@@ -119,14 +120,17 @@ def _prompts(
 
 
 def _batch(sampled: Sequence[Group], config: GrpoConfig) -> list[Group]:
-    """Return the groups of the step: those with spread, filled up with flat ones.
+    """Return the groups of the step: those with spread and those that are held to the base model
+    by `imported_beta`, filled up with flat ones.
 
     What a flat group leaves in the batch is its tokens in the normaliser: without refill, the
     update is the one that all groups would have given.
     """
-    lively = [group for group in sampled if group.has_spread]
+    lively = [group for group in sampled if group.has_spread][: config.prompts_per_step]
     flat = [group for group in sampled if not group.has_spread]
-    return [*lively, *flat][: config.prompts_per_step]
+    held = [group for group in flat if is_held(group, config)]
+    others = [group for group in flat if not is_held(group, config)]
+    return [*lively, *held, *others][: max(config.prompts_per_step, len(lively) + len(held))]
 
 
 def _why_stop(progress: Progress, config: GrpoConfig) -> str | None:

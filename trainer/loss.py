@@ -73,6 +73,16 @@ def weighted_loss(
     return -weight * advantages[:, None] * logprobs
 
 
+def k2_divergence(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """Return half of the squared log-ratio per token, Schulman's k2: (B, T).
+
+    On the policy's own tokens its gradient is that of KL(policy || reference), and linear in the
+    log-ratio, where that of k3 is KL(reference || policy)'s and exponential: of a large weight, k3
+    lets one token that the policy all but never says outweigh a whole step.
+    """
+    return 0.5 * (logprobs - ref_logprobs).square()
+
+
 def k3_divergence(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """Return Schulman's low-variance estimate of KL(policy || reference) per token: (B, T).
 

@@ -15,6 +15,7 @@ from trainer.loss import (
     clipped_share,
     completion_ratios,
     importance_weights,
+    k2_divergence,
     k3_divergence,
     masked_sum,
     token_ratios,
@@ -25,6 +26,11 @@ from trainer.policy import Policy
 from trainer.prefix import completion_logprobs
 from trainer.variants import VARIANTS
 
+_MOST_NATS = 50.0
+"""What one token can add to the divergence that is told and that `max_kl` limits. The estimate is
+exponential in how much likelier a token is under the base model, so a single one that the policy
+all but never says would otherwise pass for a policy gone astray."""
+
 
 @dataclass(slots=True)
 class Sums:
@@ -32,6 +38,7 @@ class Sums:
 
     loss: float = 0.0
     kl: float = 0.0
+    """Of estimates, each of `_MOST_NATS` at most."""
     clipped: float = 0.0
     gap: float = 0.0
     tokens: float = 0.0
@@ -53,12 +60,15 @@ def pass_loss(policy: Policy, part: Sequence[Share], *, config: GrpoConfig, sums
     old = _known(told, logprobs) if config.temperature == 1.0 else logprobs.detach()
     advantages = logprobs.new_tensor([a for share in part for a in share.advantages])  # (B,)
     loss, clipped = _surrogate(logprobs, old, mask=mask, advantages=advantages, config=config)
-    if config.beta:
+    if any(share.beta or share.hold for share in part):
         with policy.reference() as model:
             ref = logprobs_under(model)
         divergence = k3_divergence(logprobs, ref.values)
-        loss = loss + config.beta * divergence
-        sums.kl += masked_sum(divergence.detach(), mask).item()
+        rows = [share for share in part for _ in share.rollouts]
+        beta = logprobs.new_tensor([share.beta for share in rows])[:, None]
+        hold = logprobs.new_tensor([share.hold for share in rows])[:, None]
+        loss = loss + beta * divergence + hold * k2_divergence(logprobs, ref.values)
+        sums.kl += masked_sum(divergence.detach().clamp(max=_MOST_NATS), mask).item()
     with torch.no_grad():
         sums.tokens += mask.sum().item()
         sums.clipped += masked_sum(clipped, mask).item()

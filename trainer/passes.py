@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from trainer.advantage import group_advantages
+from trainer.config import GrpoConfig
 from trainer.rollout import Group, Rollout
 from trainer.tree_attention import shared_beginning
-from trainer.variants import PrefixForm
+from trainer.variants import VARIANTS, PrefixForm
 
 
 @dataclass(slots=True)
@@ -32,13 +33,33 @@ class Share:
     prompt_ids: tuple[int, ...]
     rollouts: tuple[Rollout, ...]
     advantages: tuple[float, ...]
+    beta: float = 0.0
+    """Weight of their divergence from the base model, estimated by k3."""
+    hold: float = 0.0
+    """Weight of the same, estimated by k2."""
 
 
-def group_shares(groups: Sequence[Group], *, scale: bool) -> list[Share]:
-    """Return the groups with their advantages, divided by the group's spread if asked."""
+def group_shares(groups: Sequence[Group], config: GrpoConfig) -> list[Share]:
+    """Return what is to be computed of the groups: those that neither have spread nor pay for
+    their divergence are left out."""
     return [
-        Share(group.prompt_ids, group.members, _advantages(group, scale=scale)) for group in groups
+        _share(group, config)
+        for group in groups
+        if group.has_spread or config.kl_on_flat == "keep" or is_held(group, config)
     ]
+
+
+def _share(group: Group, config: GrpoConfig) -> Share:
+    advantages = _advantages(group, scale=VARIANTS[config.loss].scale_advantages)
+    share = Share(group.prompt_ids, group.members, advantages)
+    if is_held(group, config):
+        return replace(share, hold=config.imported_beta or 0.0)
+    return replace(share, beta=config.beta)
+
+
+def is_held(group: Group, config: GrpoConfig) -> bool:
+    """Whether a group, with spread or without, is held to the base model (`imported_beta`)."""
+    return config.imported_beta is not None and group.example.imported
 
 
 def _advantages(group: Group, *, scale: bool) -> tuple[float, ...]:
@@ -72,7 +93,7 @@ def _pieces(share: Share, limit: int) -> Iterator[Share]:
     rows = max(1, (limit - len(share.prompt_ids)) // width)
     for start in range(0, len(share.rollouts), rows):
         part = slice(start, start + rows)
-        yield Share(share.prompt_ids, share.rollouts[part], share.advantages[part])
+        yield replace(share, rollouts=share.rollouts[part], advantages=share.advantages[part])
 
 
 def _padded_tokens(shares: Sequence[Share], form: PrefixForm) -> int:

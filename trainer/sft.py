@@ -109,7 +109,7 @@ def _learn(learner: Learner, shown: Sequence[Demonstration], config: GrpoConfig)
         for d in shown
     ]
     # With advantage 1 and nobody's ratio, CISPO's loss is the likelihood's.
-    plain = {"loss": "cispo", "beta": 0.0, "kl_on_flat": "skip"}
+    plain = {"loss": "cispo"}
     return step(
         learner.policy,
         learner.optimizer,

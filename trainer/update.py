@@ -59,11 +59,7 @@ def update(
     where the policy is too far from the reference.
     """
     budget = budget or Budget(config.tokens_per_pass)
-    keep_flat = config.kl_on_flat == "keep"
-    shares = group_shares(
-        [g for g in groups if keep_flat or g.has_spread],
-        scale=VARIANTS[config.loss].scale_advantages,
-    )
+    shares = group_shares(groups, config)
     if not shares:
         return UpdateStats()
     normaliser = _normaliser(groups, config)

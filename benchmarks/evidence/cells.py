@@ -39,6 +39,8 @@ class Settings:
     """Other episodes of it, imported where an arm rehearses them."""
     rehearsed_share: float = 0.2
     """Share of the prompts of a step that are of these."""
+    rehearsed_beta: float = 1.0
+    """Weight of the divergence from the base model on these."""
     groups: int = 48
     """Groups of eight samples in which spread is looked for before learning."""
     steps: int = 90

@@ -11,6 +11,7 @@ from trainer.loss import (
     clipped_share,
     completion_ratios,
     importance_weights,
+    k2_divergence,
     k3_divergence,
     masked_sum,
     token_ratios,
@@ -110,6 +111,19 @@ def test_at_ratio_one_the_gradient_is_minus_the_advantage_over_the_tokens() -> N
     (masked_sum(per_token, mask) / mask.sum()).backward()
     assert logprobs.grad is not None
     torch.testing.assert_close(logprobs.grad, -advantages[:, None] * mask / 7.0)
+
+
+def test_k2_has_the_gradient_of_the_divergence_from_the_reference() -> None:
+    scores = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    ref = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64).log_softmax(0)
+    policy = scores.log_softmax(0)
+    (expected,) = torch.autograd.grad((policy.exp() * (policy - ref)).sum(), scores)
+    # The mean over the policy's own draws, whose probabilities are constants to the gradient.
+    estimate = (
+        scores.log_softmax(0).exp().detach() * k2_divergence(scores.log_softmax(0), ref)
+    ).sum()
+    (found,) = torch.autograd.grad(estimate, scores)
+    torch.testing.assert_close(found, expected)
 
 
 def test_k3_matches_the_numbers_worked_by_hand() -> None:

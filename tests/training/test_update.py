@@ -80,7 +80,7 @@ def test_the_gradient_is_minus_the_advantage_times_the_score_over_all_tokens(
     found = gradients(policy, groups, beta=0.0)
     tokens = sum(group.tokens for group in groups)
     total: Any = 0.0
-    for share in group_shares(groups, scale=True):
+    for share in group_shares(groups, GrpoConfig(lora_rank=1)):
         for rollout, advantage in zip(share.rollouts, share.advantages, strict=True):
             row = completion_logprobs(policy.model, [share.prompt_ids], [[rollout.completion_ids]])
             total = total - advantage * row.values.sum() / tokens
@@ -164,7 +164,7 @@ def test_the_loss_is_the_number_worked_by_hand(
 def test_passes_hold_every_rollout_once_and_keep_to_their_limit(
     policy: Policy, groups: list[Group], form: PrefixForm
 ) -> None:
-    shares = group_shares(groups, scale=True)
+    shares = group_shares(groups, GrpoConfig(kl_on_flat="keep"))
     shares.append(replace(shares[1], prompt_ids=(*shares[1].prompt_ids, 9)))  # shares a beginning
     rollouts = sorted((r for share in shares for r in share.rollouts), key=id)
     seen = places_seen(policy)
@@ -207,6 +207,28 @@ def test_flat_groups_keep_their_divergence_where_that_is_asked_for(
         gradients(policy, groups, beta=1.0, kl_on_flat=how) for how in ("skip", "keep")
     )
     assert any((kept[n] - g).norm() / g.norm() > 1e-3 for n, g in skipped.items())
+
+
+def test_imported_groups_pay_for_a_divergence_of_their_own(
+    policy: Policy, groups: list[Group]
+) -> None:
+    randomize(policy)
+    *served, flat = groups
+    imported = replace(flat, example=flat.example.model_copy(update={"imported": True}))
+    without = gradients(policy, groups, beta=0.1)
+    for held, of_its_own in ((flat, False), (imported, True)):
+        found = gradients(policy, [*served, held], beta=0.1, imported_beta=0.5)
+        gaps = [(found[n] - g).norm() / g.norm() for n, g in without.items()]
+        assert bool(max(gaps) > 1e-3) is of_its_own
+
+    # The weight is that group's alone: the gradient is affine in it.
+    some, more = (
+        gradients(policy, [*served, imported], beta=0.1, imported_beta=weight)
+        for weight in (0.5, 1.0)
+    )
+    for name, gradient in more.items():
+        expected = 2 * some[name] - without[name]
+        assert (gradient - expected).norm() / expected.norm() <= 1e-4, name
 
 
 def test_a_flat_group_costs_no_pass(policy: Policy, groups: list[Group]) -> None:
@@ -329,3 +351,21 @@ def test_a_policy_too_far_from_the_base_is_moved_no_further(
     with pytest.raises(Exploded, match="nats a token away from the base model"):
         update(policy, optimizer, groups=groups, config=config)
     assert all(torch.equal(weight, before[n]) for n, weight in policy.trainable().items())
+
+
+def test_one_token_far_from_the_base_model_is_no_policy_gone_astray(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch, groups: list[Group]
+) -> None:
+    def all_but_one(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+        estimates = torch.zeros_like(logprobs)
+        estimates[0, 0] = 1e4
+        return estimates
+
+    monkeypatch.setattr("trainer.pass_loss.k3_divergence", all_but_one)
+    tokens = sum(group.tokens for group in groups if group.has_spread)
+    stats, _ = measured(policy, groups, beta=0.1)
+    assert 50 / tokens < 10
+    assert stats.kl == pytest.approx(50 / tokens)
+    monkeypatch.setattr("trainer.pass_loss.k3_divergence", lambda a, _: torch.full_like(a, 14.0))
+    with pytest.raises(Exploded):
+        measured(policy, groups, beta=0.1)
