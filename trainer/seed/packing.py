@@ -143,7 +143,13 @@ def _kind(rng: random.Random, *, is_long: bool) -> tuple[Situation, bool]:
 
 
 def draw_round(
-    rng: random.Random, codec: Codec, *, scenes: int, max_tools: int, prompt_weight: float
+    rng: random.Random,
+    codec: Codec,
+    *,
+    scenes: int,
+    max_tools: int,
+    prompt_weight: float,
+    is_plain: bool = False,
 ) -> list[Batch]:
     """Draw scenes and sort them into full batches of like length, in random order.
 
@@ -155,7 +161,7 @@ def draw_round(
     many = SHAPES[-1].rows
     for tools in [max_tools] * scenes + [24] * many:
         limit = rng.choices(tuple(drawn), (52, 34, 14))[0] if tools == max_tools else MIDDLE
-        scene = draw_scene(rng, max_tools=tools)
+        scene = draw_scene(rng, max_tools=tools, is_plain=is_plain)
         encoded = encode_scene(rng, codec, scene, limit=limit)
         if encoded is not None:
             drawn[limit].append(encoded)

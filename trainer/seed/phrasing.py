@@ -209,12 +209,14 @@ def ask(
     *,
     name_verb: bool = False,
     name_noun: bool = False,
+    is_plain: bool = False,
 ) -> str:
     """Return a request for one call of `tool` that states the given values.
 
     Args:
         name_verb: the request must name the verb, because another tool shares the noun.
         name_noun: the request must name the noun, because another tool shares the verb.
+        is_plain: values come where all of them stand, and the verb is the tool's.
     """
     kinds = [slot.kind for slot in tool.slots]
     terse = rng.random() < 0.15
@@ -229,15 +231,19 @@ def ask(
     def fits(frame: str) -> bool:
         return ("{verb}" in frame or not name_verb) and ("{noun}" in frame or not name_noun)
 
-    frame = _take(rng, rest, clear, OPENINGS, share=0.25)
+    frame = _take(rng, rest, clear, OPENINGS, share=0 if is_plain else 0.25)
     if not frame or not fits(frame):
         rest = rng.sample(list(given), len(given))
         frame = rng.choice([frame for frame in FRAMES if fits(frame)])
     noun = tool.noun
     if "{noun}" in frame:
-        noun = _take(rng, rest, clear, _AT_THE_NOUN, share=0.3).replace("{n}", noun) or noun
+        noun = (
+            _take(rng, rest, clear, _AT_THE_NOUN, share=0 if is_plain else 0.3).replace("{n}", noun)
+            or noun
+        )
     verb = tool.verbs[0] if rng.random() < 0.5 else rng.choice(tool.verbs)
-    if "{noun}" in frame and not name_verb and rng.random() < 0.12:
+    is_foreign = "{noun}" in frame and not name_verb and not is_plain
+    if is_foreign and rng.random() < 0.12:
         verb = rng.choice(VERBS)[0] if rng.random() < 0.5 else word(rng)
     slots = _joined(rng, [_phrase(rng, s, v, label=s.name in unclear) for s, v in rest], terse)
     if not slots:

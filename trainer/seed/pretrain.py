@@ -46,6 +46,8 @@ class PretrainConfig:
     """Loss weight of prompt tokens; reply tokens have 1."""
     prompt_share: float = 0.15
     """For how much of the run prompt tokens are learned at all: until copying has been learned."""
+    plain_share: float = 0.65
+    """For how much of the run people ask plainly: until values are copied and linked well."""
     muon_lr: float = 5e-3
     adam_lr: float = 3e-3
     weight_decay: float = 0.05
@@ -151,6 +153,7 @@ def round_at(config: PretrainConfig, codec: Codec, step: int) -> list[Batch]:
         scenes=config.round_scenes,
         max_tools=next(tools for end, tools in stages if progress <= end),
         prompt_weight=config.prompt_weight if progress < config.prompt_share else 0.0,
+        is_plain=progress < config.plain_share,
     )
 
 

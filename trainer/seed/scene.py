@@ -50,10 +50,16 @@ class Scene:
     instructions: str
     """The system message, or "" for none."""
     disclosure: Disclosure
+    is_plain: bool = False
+    """Whether people ask plainly: with the tool's own verb, and the values after it."""
 
 
 def draw_scene(
-    rng: random.Random, *, max_tools: int = 6, disclosure: Disclosure | None = None
+    rng: random.Random,
+    *,
+    max_tools: int = 6,
+    disclosure: Disclosure | None = None,
+    is_plain: bool = False,
 ) -> Scene:
     """Draw what comes before the conversation; equal generators give equal scenes."""
     shown = rng.choices(_DISCLOSURES, _SHARES)[0] if disclosure is None else disclosure
@@ -64,7 +70,7 @@ def draw_scene(
     instructions = _system(rng, conventions, instructed=shown == "instructed")
     specs = [_spec(family) for family in families]
     rng.shuffle(specs)
-    return Scene(conventions, tuple(families), tuple(specs), instructions, shown)
+    return Scene(conventions, tuple(families), tuple(specs), instructions, shown, is_plain)
 
 
 def _draw_families(

@@ -82,10 +82,10 @@ def play(
     if scene.instructions:
         messages.append(Message(role="system", content=scene.instructions))
     if has_past:
-        messages += _past(rng, rng.choice(families), scene.conventions)
+        messages += _past(rng, rng.choice(families), scene)
     if kind == "missing" and not any(map(_can_be_missing, families[0].slots)):
         kind = "call"
-    text, calls, think, answer = _turn(rng, kind, families, scene.conventions)
+    text, calls, think, answer = _turn(rng, kind, families, scene)
     messages.append(Message(role="user", content=text))
     if kind == "after_result":
         content, answer = _result(rng, families[0])
@@ -100,19 +100,19 @@ def _turn(
     rng: random.Random,
     situation: Situation,
     families: Sequence[ToolFamily],
-    conventions: Conventions,
+    scene: Scene,
 ) -> tuple[str, tuple[ToolCall, ...], str, str]:
     """Draw the last request with its calls, thought and answer; the first family is meant."""
     if situation == "no_tool":
-        return _unserved(rng, families, conventions)
+        return _unserved(rng, families, scene)
     if situation == "missing":
-        return _lacking(rng, families[0], conventions)
+        return _lacking(rng, families[0], scene)
     if situation == "several":
-        return _several(rng, families, conventions)
+        return _several(rng, families, scene)
     text, call = request(
         rng,
         families[0],
-        conventions,
+        scene,
         name_verb=sum(family.noun == families[0].noun for family in families) > 1,
         name_noun=sum(family.verbs == families[0].verbs for family in families) > 1,
     )
@@ -122,15 +122,15 @@ def _turn(
 def request(
     rng: random.Random,
     tool: ToolFamily,
-    conventions: Conventions,
+    scene: Scene,
     *,
     name_verb: bool = False,
     name_noun: bool = False,
 ) -> tuple[str, ToolCall]:
     """Draw a request for one call of `tool`, and that call."""
     given = draw_given(rng, tool.slots)
-    text = ask(rng, tool, given, name_verb=name_verb, name_noun=name_noun)
-    return text, make_call(tool.name, given, conventions)
+    text = ask(rng, tool, given, name_verb=name_verb, name_noun=name_noun, is_plain=scene.is_plain)
+    return text, make_call(tool.name, given, scene.conventions)
 
 
 def draw_given(rng: random.Random, slots: Sequence[Slot]) -> list[tuple[Slot, Value]]:
@@ -156,14 +156,14 @@ def plan(calls: Sequence[ToolCall]) -> str:
 
 
 def _unserved(
-    rng: random.Random, families: Sequence[ToolFamily], conventions: Conventions
+    rng: random.Random, families: Sequence[ToolFamily], scene: Scene
 ) -> tuple[str, tuple[ToolCall, ...], str, str]:
     text = rng.choice(CHAT)
     if rng.random() < 0.65:
-        other = draw_family(rng, conventions, "hidden")
+        other = draw_family(rng, scene.conventions, "hidden")
         while any(other.noun == f.noun or other.verbs == f.verbs for f in families):
-            other = draw_family(rng, conventions, "hidden")
-        text, _ = request(rng, other, conventions, name_verb=True, name_noun=True)
+            other = draw_family(rng, scene.conventions, "hidden")
+        text, _ = request(rng, other, scene, name_verb=True, name_noun=True)
     while "{w}" in text:
         text = text.replace("{w}", word(rng), 1)
     return text, (), "No tool fits.", rng.choice(_SORRY)
@@ -174,23 +174,22 @@ def _can_be_missing(slot: Slot) -> bool:
 
 
 def _lacking(
-    rng: random.Random, tool: ToolFamily, conventions: Conventions
+    rng: random.Random, tool: ToolFamily, scene: Scene
 ) -> tuple[str, tuple[ToolCall, ...], str, str]:
     lost = rng.choice([slot for slot in tool.slots if _can_be_missing(slot)])
     given = [(slot, value) for slot, value in draw_given(rng, tool.slots) if slot != lost]
-    text = ask(rng, tool, given, name_verb=True, name_noun=True)
+    text = ask(rng, tool, given, name_verb=True, name_noun=True, is_plain=scene.is_plain)
     known = [slot.name for slot, _ in given]
     think = f"Use {tool.name} with {', '.join(known) or 'nothing'}, but {lost.name} is missing."
     return text, (), think, f"Please tell me the {lost.label}."
 
 
 def _several(
-    rng: random.Random, families: Sequence[ToolFamily], conventions: Conventions
+    rng: random.Random, families: Sequence[ToolFamily], scene: Scene
 ) -> tuple[str, tuple[ToolCall, ...], str, str]:
     other = families[1] if len(families) > 1 and rng.random() < 0.7 else families[0]
     parts = [
-        request(rng, tool, conventions, name_verb=True, name_noun=True)
-        for tool in (families[0], other)
+        request(rng, tool, scene, name_verb=True, name_noun=True) for tool in (families[0], other)
     ]
     first, second = (text.rstrip(".?") for text, _ in parts)
     joined = rng.choice((
@@ -201,9 +200,9 @@ def _several(
     return joined.format(first, second, second[0].lower() + second[1:]), calls, plan(calls), ""
 
 
-def _past(rng: random.Random, tool: ToolFamily, conventions: Conventions) -> list[Message]:
+def _past(rng: random.Random, tool: ToolFamily, scene: Scene) -> list[Message]:
     """Return an earlier, finished exchange; its call shows the conventions."""
-    text, call = request(rng, tool, conventions)
+    text, call = request(rng, tool, scene)
     content, answer = _result(rng, tool)
     return [
         Message(role="user", content=text),
