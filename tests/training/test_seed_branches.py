@@ -12,6 +12,7 @@ from transformers import Qwen3ForCausalLM
 
 import tooln1_agent
 from tooln1_agent.codec import Codec
+from trainer.seed import pretrain
 from trainer.seed.packing import BRANCHES, SHAPES, Batch, branch_ids, draw_round, opening_ids
 from trainer.seed.pretrain import PretrainConfig, model_config
 from trainer.seed.scene import draw_scene
@@ -29,6 +30,22 @@ def codec() -> Codec:
 @pytest.fixture(scope="module")
 def batches(codec: Codec) -> list[Batch]:
     return draw_round(random.Random(1), codec, scenes=60, max_tools=3, prompt_weight=0.1)
+
+
+def test_people_ask_plainly_until_the_set_share_of_the_run(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def draw(*_: object, is_plain: bool, **__: object) -> list[Batch]:
+        asked.append(is_plain)
+        return []
+
+    monkeypatch.setattr(pretrain, "draw_round", draw)
+    config = PretrainConfig(steps=100, plain_share=0.4)
+    for step in (0, 39, 40, 99):
+        pretrain.round_at(config, codec, step)
+    assert asked == [True, True, False, False]
 
 
 def test_batches_have_the_announced_shapes_and_weigh_replies(batches: list[Batch]) -> None:

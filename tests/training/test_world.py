@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import get_args
 
 import pytest
 
@@ -10,10 +11,12 @@ from tool_registry.validation import validate_arguments
 from tooln1_agent.examples import Exact, NoCall
 from tooln1_agent.prompt import calls_text
 from tooln1_agent.reward import score
+from trainer.seed import phrasing
+from trainer.seed.scene import draw_scene
 from trainer.seed.tools import make_family
-from trainer.seed.values import Conventions, Value, draw, spell
+from trainer.seed.values import Conventions, Kind, Value, draw, spell
 from trainer.seed.words import RESERVED
-from trainer.seed.world import Episode, draw_episode
+from trainer.seed.world import Episode, draw_episode, play
 
 
 def episodes(count: int) -> list[Episode]:
@@ -49,6 +52,22 @@ def test_the_reply_an_episode_asks_for_earns_the_reward() -> None:
             f"<think>{episode.think}</think>\n{body}", tools=episode.tools, target=target
         )
         assert reward.value == 1.0, (episode, reward)
+
+
+def test_who_asks_plainly_begins_with_no_value_and_puts_none_at_the_noun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds = get_args(Kind)
+    monkeypatch.setattr(phrasing, "OPENINGS", dict.fromkeys(kinds, ("‡{v} {verb} {noun} {slots}",)))
+    monkeypatch.setattr(phrasing, "_AT_THE_NOUN", dict.fromkeys(kinds, ("‡{n} {v}",)))
+
+    def asked(number: int, *, is_plain: bool) -> str:
+        rng = random.Random(number)
+        scene = draw_scene(rng, is_plain=is_plain)
+        return play(rng, scene, situation="call").messages[-1].content
+
+    assert not any("‡" in asked(number, is_plain=True) for number in range(200))
+    assert any("‡" in asked(number, is_plain=False) for number in range(200))
 
 
 def test_every_situation_occurs_about_as_often_as_intended() -> None:
