@@ -55,6 +55,9 @@ class GrpoConfig(BaseModel):
     """Rank of the LoRA matrices, on all linear layers but the output."""
     lora_alpha: int | None = Field(default=None, ge=1)
     """Scale of the LoRA update times the rank; twice the rank by default."""
+    adapter_scale: float = Field(default=1.0, gt=0.0, le=1.0)
+    """What the adapter's change of the base model is multiplied by when training is over (WiSE-FT,
+    arXiv 2109.01903): below 1 it keeps more of what the base model could do."""
     beta: float = Field(default=1e-3, ge=0.0)
     """Weight of the KL divergence from the base model; 0 saves the reference pass."""
     kl_on_flat: Literal["skip", "keep"] = "skip"

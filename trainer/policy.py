@@ -80,6 +80,13 @@ class Policy:
             for name, parameter in own.items():
                 parameter.copy_(weights[name])
 
+    @torch.no_grad()
+    def scale(self, factor: float) -> None:
+        """Multiply what the LoRA changes of the base model."""
+        for name, weight in self.trainable().items():
+            if "lora_B" in name:
+                weight.mul_(factor)
+
     @contextmanager
     def reference(self) -> Iterator[Any]:
         """Yield the base model alone, without gradients."""

@@ -120,6 +120,7 @@ def _train(job: Job, run: Run) -> _Learned:
             sampler=sampler,
             show=show,
         )
+    policy.scale(config.adapter_scale)
     probe = make_probe(policy, run.examples())
 
     def keep() -> None:

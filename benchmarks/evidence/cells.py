@@ -39,8 +39,6 @@ class Settings:
     """Other episodes of it, imported where an arm rehearses them."""
     rehearsed_share: float = 0.2
     """Share of the prompts of a step that are of these."""
-    rehearsed_beta: float = 1.0
-    """Weight of the divergence from the base model on these."""
     groups: int = 48
     """Groups of eight samples in which spread is looked for before learning."""
     steps: int = 90
@@ -49,7 +47,9 @@ class Settings:
     long_steps: int = 300
     """Most steps of an arm that trains to convergence, or as long as another one."""
     long_time_limit: str = "15m"
-    retrain_flags: tuple[str, ...] = ("--max-tokens", "128", "--checkpoint-every", "30")
+    retrain_flags: tuple[str, ...] = (
+        "--max-tokens", "128", "--checkpoint-every", "30", "--adapter-scale", "0.5",
+    )  # fmt: skip
 
 
 QUICK = Settings(

@@ -104,7 +104,6 @@ def _flags(cell: Cell, arm: Arm) -> list[str]:
     flags += ["--time-limit", limit, *settings.retrain_flags]
     if arm.rehearses:
         flags += ["--imported-share", str(settings.rehearsed_share)]
-        flags += ["--imported-beta", str(settings.rehearsed_beta)]
     if arm.coin:
         flags += ["--agent", f"{coin.__name__}:{cell.name}"]
     elif not arm.label_factor:

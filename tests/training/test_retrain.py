@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tooln1_agent.adapters import AdapterStore
 from tooln1_agent.engines.local.model import base_name
@@ -182,6 +184,25 @@ def test_a_killed_run_leaves_no_adapter_and_resumes_to_the_same_weights(
     (metrics,) = out.glob("runs/*/metrics.jsonl")
     steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_an_adapter_of_half_the_scale_changes_the_base_model_half_as_much(
+    wants_on: Path, tiny_agent_dir: Path, tmp_path: Path
+) -> None:
+    flags = ("--store", wants_on, "--model", tiny_agent_dir, *SMALL, "--steps", 2, "--no-gate")
+    found = []
+    for scale in (1.0, 0.5):
+        out = tmp_path / str(scale)
+        done = run(*flags, "--adapter-scale", scale, "--out", out)
+        assert done.returncode == 0, done.stderr
+        (adapter,) = AdapterStore(out).list()
+        found.append(load_file(adapter.path / "adapter_model.safetensors"))
+    whole, half = found
+    assert any(weight.any() for name, weight in whole.items() if "lora_B" in name)
+    for name, weight in whole.items():
+        expected = 0.5 * weight if "lora_B" in name else weight
+        assert torch.equal(half[name], expected), name
 
 
 def _until(reached: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
