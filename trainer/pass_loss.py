@@ -46,8 +46,18 @@ class Sums:
     logged_tokens: float = 0.0
 
 
-def pass_loss(policy: Policy, part: Sequence[Share], *, config: GrpoConfig, sums: Sums) -> Tensor:
-    """Return the sum of the loss over the tokens of one pass, and add to the running sums."""
+def pass_loss(
+    policy: Policy,
+    part: Sequence[Share],
+    *,
+    config: GrpoConfig,
+    sums: Sums,
+    with_reference: bool = False,
+) -> Tensor:
+    """Return the sum of the loss over the tokens of one pass, and add to the running sums.
+
+    The base model is asked where a share pays for its divergence, or where it is to be.
+    """
     logprobs_under = partial(
         completion_logprobs,
         prompts=[share.prompt_ids for share in part],
@@ -60,7 +70,7 @@ def pass_loss(policy: Policy, part: Sequence[Share], *, config: GrpoConfig, sums
     old = _known(told, logprobs) if config.temperature == 1.0 else logprobs.detach()
     advantages = logprobs.new_tensor([a for share in part for a in share.advantages])  # (B,)
     loss, clipped = _surrogate(logprobs, old, mask=mask, advantages=advantages, config=config)
-    if any(share.beta or share.hold for share in part):
+    if with_reference or any(share.pays for share in part):
         with policy.reference() as model:
             ref = logprobs_under(model)
         divergence = k3_divergence(logprobs, ref.values)

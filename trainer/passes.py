@@ -38,6 +38,11 @@ class Share:
     hold: float = 0.0
     """Weight of the same, estimated by k2."""
 
+    @property
+    def pays(self) -> bool:
+        """Whether its divergence costs anything, so that the base model is asked as well."""
+        return bool(self.beta or self.hold)
+
 
 def group_shares(groups: Sequence[Group], config: GrpoConfig) -> list[Share]:
     """Return what is to be computed of the groups: those that neither have spread nor pay for

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from tooln1_agent.reward import Reward
 from trainer.config import GrpoConfig
@@ -96,12 +98,18 @@ def step(
     Processes that train together share the work, and all take the step.
     """
 
+    # A sharded layer is put together by all processes, so all ask the base model or none does.
+    with_reference = config.shard and any(share.pays for share in shares)
+    loss_of = partial(pass_loss, policy, config=config, with_reference=with_reference)
+
     def work() -> Sums:
         mine = part(sorted(shares, key=_tokens))
         while True:
             optimizer.zero_grad(set_to_none=True)
             try:
-                return _backward(policy, mine, normaliser=normaliser, config=config, budget=budget)
+                return _backward(
+                    policy, mine, loss_of, normaliser=normaliser, config=config, budget=budget
+                )
             except torch.OutOfMemoryError:
                 # The gradient does not depend on the cut, so the step can begin again with a finer
                 # one; but other processes with a part of the same base do not begin again.
@@ -129,6 +137,7 @@ def step(
 def _backward(
     policy: Policy,
     shares: Sequence[Share],
+    loss_of: Callable[..., Tensor],
     *,
     normaliser: float,
     config: GrpoConfig,
@@ -139,22 +148,19 @@ def _backward(
     cut = list(passes(shares, tokens_per_pass=budget.tokens, form=form))
     # A sharded layer is put together by all processes: those with fewer passes add idle ones.
     most = max(everyone(lambda: len(cut))) if config.shard else len(cut)
+
+    def add(together: Sequence[Share], sums: Sums, weight: float) -> None:
+        with policy.learning():
+            with _precision(policy, config):
+                loss = loss_of(together, sums=sums) * weight
+            loss.backward()  # type: ignore[no-untyped-call]
+        sums.loss += loss.item()
+
     for together in cut:
-        sums.loss += _pass(policy, together, config, sums, weight=1 / normaliser)
+        add(together, sums, 1 / normaliser)
     for _ in range(most - len(cut)):
-        _pass(policy, _IDLE, config, Sums(), weight=0.0)
+        add(_IDLE, Sums(), 0.0)
     return sums
-
-
-def _pass(
-    policy: Policy, together: Sequence[Share], config: GrpoConfig, sums: Sums, *, weight: float
-) -> float:
-    """Add the gradient of a pass's loss times `weight`; return that product."""
-    with policy.learning():
-        with _precision(policy, config):
-            loss = pass_loss(policy, together, config=config, sums=sums) * weight
-        loss.backward()  # type: ignore[no-untyped-call]
-    return loss.item()
 
 
 def _tokens(share: Share) -> int:
