@@ -49,6 +49,7 @@ class Settings:
     long_time_limit: str = "15m"
     retrain_flags: tuple[str, ...] = (
         "--max-tokens", "128", "--checkpoint-every", "30", "--adapter-scale", "0.5",
+        "--imported-beta", "0.3",
     )  # fmt: skip
 
 
