@@ -34,7 +34,9 @@ class Arm:
     """Whether nothing true can be learned, so that the gate must not pass it."""
 
 
-_SFT, _BOTH = ("--method", "sft"), ("--method", "sft+grpo")
+_WHOLE = ("--adapter-scale", "1")
+"""Half of what imitation changes is neither the old reply nor the new one (docs/lab-notes.md)."""
+_SFT, _BOTH = ("--method", "sft", *_WHOLE), ("--method", "sft+grpo", *_WHOLE)
 _EVERY = (
     Arm("none", "no learning", trains=False),
     Arm("grpo", "GRPO"),

@@ -53,19 +53,27 @@ def controls_promoted(rows: Mapping[str, Row]) -> int:
 
 def markdown(rows: Mapping[str, Row]) -> str:
     """Write the table of all arms."""
-    head = (
-        "| arm | right before → after, % | gain, points (sd) | calls | no call | well formed | "
-        "right calls in any form | old skills | labels | training, s | gate |\n"
+    columns = (
+        *("arm", "cells", "right before → after, %", "gain, points (sd)", "calls", "no call"),
+        *("well formed", "right calls in any form", "old skills", "labels", "training, s", "gate"),
     )
-    lines = [head + "| --- " * 11 + "|\n"]
+    lines = [_line(columns), _line(["---"] * len(columns))]
     for name, row in rows.items():
         gate = ", ".join(f"{outcome} {n}" for outcome, n in row["gate"].items()) or "-"
+        points = [f"{row[what]:+.1f}" for what in (*_GROUPS[:3], "calls", "old_skills")]
         lines.append(
-            f"| {ARMS[name].what} (`{name}`) | {row['before']:.1f} → {row['after']:.1f} | "
-            f"{row['gain']:+.1f} ({row['gain_sd']:.1f}) | {row['call']:+.1f} | "
-            f"{row['no_call']:+.1f} | {row['well_formed']:+.1f} | {row['calls']:+.1f} | "
-            f"{row['old_skills']:+.1f} | {row['labels']:.0f} | {row['train_seconds']:.0f} | "
-            f"{gate} |\n"
+            _line(
+                [
+                    f"{ARMS[name].what} (`{name}`)",
+                    f"{row['cells']}",
+                    f"{row['before']:.1f} → {row['after']:.1f}",
+                    f"{row['gain']:+.1f} ({row['gain_sd']:.1f})",
+                    *points,
+                    f"{row['labels']:.0f}",
+                    f"{row['train_seconds']:.0f}",
+                    gate,
+                ]
+            )
         )
     return "".join(lines)
 
@@ -75,13 +83,17 @@ def cell_table(results: Iterable[Result]) -> str:
     found = list(results)
     cells = sorted({_cell(result) for result in found})
     reached = {(result["arm"], _cell(result)): result["held_out"]["right"] for result in found}
-    lines = ["| arm | " + " | ".join(f"{name} {seed}" for name, seed in cells) + " |\n"]
-    lines.append("| --- " * (len(cells) + 1) + "|\n")
+    lines = [_line(["arm", *(f"{name} {seed}" for name, seed in cells)])]
+    lines.append(_line(["---"] * (len(cells) + 1)))
     for arm in ARMS:
         if any((arm, cell) in reached for cell in cells):
             shown = [_shown(reached.get((arm, cell))) for cell in cells]
-            lines.append(f"| `{arm}` | " + " | ".join(shown) + " |\n")
+            lines.append(_line([f"`{arm}`", *shown]))
     return "".join(lines)
+
+
+def _line(columns: Iterable[str]) -> str:
+    return f"| {' | '.join(columns)} |\n"
 
 
 def _row(pairs: Sequence[Pair]) -> Row:

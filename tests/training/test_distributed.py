@@ -63,13 +63,20 @@ def alike(found: Course, expected: Course) -> None:
         {"prompts_per_step": 1},  # one of the processes has nothing to do
         {"shard": True, "tokens_per_pass": 64, "beta": 0.1},
         {"shard": True, "gradient_checkpointing": True, "prompts_per_step": 1},
+        {"shard": True, "tokens_per_pass": 64, "imported_beta": 0.3},  # some passes are held
     ],
-    ids=["plain", "two-updates", "imitation", "idle", "sharded", "sharded-checkpointing"],
+    ids=[
+        *("plain", "two-updates", "imitation", "idle"),
+        *("sharded", "sharded-checkpointing", "sharded-held"),
+    ],
 )
 def test_two_processes_end_with_the_weights_of_one(
     tiny_model_dir: Path, make_examples: Make, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    examples = make_examples(["on", "off", "", "on", "on"])
+    examples = [
+        example.model_copy(update={"imported": number < 2})
+        for number, example in enumerate(make_examples(["on", "off", "", "on", "on"]))
+    ]
     config = GrpoConfig(**SMALL | settings)
     expected = learn(tiny_model_dir, examples, config, tmp_path / "one")
     assert expected.progress.updates >= 3
