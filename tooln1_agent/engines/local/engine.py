@@ -26,6 +26,9 @@ from tooln1_agent.errors import (
 )
 from tooln1_agent.messages import Completion, Usage
 
+_TOKENS_KEPT = 65_536
+"""Of which keys and values are kept, unless the context limit is more."""
+
 
 class LocalEngine:
     """Runs a causal language model of the Hugging Face layout. May be used from many loops."""
@@ -60,13 +63,7 @@ class LocalEngine:
         self._model_dir, self._dtype = Path(model_dir), dtype
         name = base_name(self._model_dir)
         self._codec = Codec.load(self._model_dir)
-        declared = declared_limit(self._model_dir, self._codec)
-        if context_limit is not None and context_limit > declared:
-            raise ConfigError(
-                f"context_limit {context_limit} is above the {declared} tokens that the model in "
-                f"{str(model_dir)!r} was made for; lower it"
-            )
-        self._limit = context_limit or declared
+        self._limit = _context_limit(context_limit, self._model_dir, self._codec)
         self._info = EngineInfo(
             "ids",
             base_model=name,
@@ -74,12 +71,7 @@ class LocalEngine:
             prompt_version=self._codec.prompt_version,
             context_limit=self._limit,
         )
-        budget = max(65_536, self._limit) if token_budget is None else token_budget
-        if budget < self._limit:
-            raise ConfigError(
-                f"token_budget {budget} cannot hold one request of {self._limit} tokens; raise it, "
-                "or lower context_limit"
-            )
+        budget = _token_budget(token_budget, self._limit)
         self._new_worker = partial(
             Worker,
             lambda: AdaptedModel(load_base(self._model_dir, self._dtype)),
@@ -163,6 +155,29 @@ class LocalEngine:
             raise AdapterError(
                 f"adapter {version!r} is not loaded; loaded: {sorted(self._adapters)}"
             )
+
+
+def _context_limit(wanted: int | None, model_dir: Path, codec: Codec) -> int:
+    """Return how many tokens a request may have; raises ConfigError above what was declared."""
+    declared = declared_limit(model_dir, codec)
+    if wanted is not None and wanted > declared:
+        raise ConfigError(
+            f"context_limit {wanted} is above the {declared} tokens that the model in "
+            f"{str(model_dir)!r} was made for; lower it"
+        )
+    return wanted or declared
+
+
+def _token_budget(wanted: int | None, context_limit: int) -> int:
+    """Return how many tokens are kept; raises ConfigError where they are not enough for one
+    request."""
+    budget = max(_TOKENS_KEPT, context_limit) if wanted is None else wanted
+    if budget < context_limit:
+        raise ConfigError(
+            f"token_budget {budget} cannot hold one request of {context_limit} tokens; raise it, "
+            "or lower context_limit"
+        )
+    return budget
 
 
 async def _result(future: Future[None]) -> None:
