@@ -87,6 +87,10 @@ class GrpoConfig(BaseModel):
     """Most that the probability of a logged reply, now over when it was drawn, may count."""
     importance_of: Literal["token", "completion"] = "token"
     """What that probability is of: of each token, or of all of the reply."""
+    show_gold: bool = False
+    """Whether a group that is all wrong is joined by the reply that its label asks for, where that
+    names calls, after a thought of the policy's own (LUFFY, arXiv 2504.14945). A policy that is
+    sure of a wrong reply learns nothing from its own rollouts."""
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """The gradient is scaled down to this norm."""
     max_kl: float = Field(default=10.0, gt=0.0)
@@ -140,11 +144,12 @@ class GrpoConfig(BaseModel):
                 "the sampler's log-probs are those of temperature 1, so the ratio would be wrong; "
                 "use one update per batch or temperature 1"
             )
-        if self.updates_per_batch > 1 and self.logged_replies:
-            raise ValueError(
-                f"updates_per_batch={self.updates_per_batch} with logged_replies: their log-probs "
-                "under the policy are those of the only update; use one update per batch"
-            )
+        for name in ("logged_replies", "show_gold"):
+            if self.updates_per_batch > 1 and getattr(self, name):
+                raise ValueError(
+                    f"updates_per_batch={self.updates_per_batch} with {name}: the log-probs of "
+                    "such replies are those of the only update; use one update per batch"
+                )
         if self.kl_on_flat == "keep" and self.beta == 0.0:
             raise ValueError("kl_on_flat='keep' with beta=0 keeps nothing; set beta or use 'skip'")
         if self.gradient_checkpointing and self.prefix_form == "cached":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tool_registry.calls import ToolCall
@@ -17,7 +17,8 @@ from tooln1_agent.examples import Exact, Example, NoCall, Possible, PossibleCall
 from tooln1_agent.parsing import parse
 from tooln1_agent.possible import matches_possible
 from tooln1_agent.prompt import calls_text, ours, theirs
-from trainer.rollout import Group, prompt_ids
+from tooln1_agent.reward import Score
+from trainer.rollout import Group, Rollout, prompt_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,38 @@ def demonstrations(
         ids = (*codec.encode(reply), codec.end_id)
         made.append(Demonstration(prompt_ids(example, codec), ids))
     return made
+
+
+def with_gold(
+    groups: Sequence[Group], codec: Codec, *, score: Score, max_tokens: int
+) -> list[Group]:
+    """Have each group that is all wrong joined by the reply that its label asks for, if it names
+    calls: after a thought of the group's own, so that little but the calls is foreign.
+
+    Such a group would be flat, and a policy that is sure of a wrong reply would never learn another
+    ("Learning to reason under off-policy guidance", arXiv 2504.14945). The reply has no probability
+    that it was drawn with, so nothing corrects for whose it is.
+
+    Args:
+        max_tokens: longest reply that may join.
+    """
+    return [
+        replace(group, shown=_shown(group, codec, score=score, max_tokens=max_tokens))
+        if max(group.rewards) == 0.0
+        else group
+        for group in groups
+    ]
+
+
+def _shown(group: Group, codec: Codec, *, score: Score, max_tokens: int) -> Rollout | None:
+    example = group.example
+    for demonstration in demonstrations([example], codec, groups=[group]):
+        ids = demonstration.completion_ids
+        text = codec.decode(ids)
+        reward = score(text, tools=example.tools, target=example.target)
+        if reward.value > 0 and len(ids) <= max_tokens:
+            return Rollout(ids, (), text, reward, truncated=False)
+    return None
 
 
 def short_thought(calls: Sequence[ToolCall]) -> str:

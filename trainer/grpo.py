@@ -13,6 +13,7 @@ from tooln1_agent.examples import Example
 from tooln1_agent.reward import Score, score
 from trainer.checkpoint import Progress
 from trainer.config import GrpoConfig
+from trainer.demonstration import with_gold
 from trainer.distributed import as_first
 from trainer.errors import Diverged, Exploded
 from trainer.learner import Learner
@@ -83,7 +84,7 @@ def _sample(
     """Sample groups until enough have spread, or the limit on prompts is reached."""
     groups: list[Group] = []
     while (count := _wanted(groups, config)) > 0:
-        groups += sample_groups(
+        sampled = sample_groups(
             learner.policy,
             _prompts(learner, count, config, beside=groups),
             config=config,
@@ -92,6 +93,10 @@ def _sample(
             sampler=sampler,
             logged=learner.logged,
         )
+        if config.show_gold:
+            codec, limit = learner.policy.codec, config.max_tokens
+            sampled = with_gold(sampled, codec, score=score, max_tokens=limit)
+        groups += sampled
     return groups
 
 
@@ -204,6 +209,7 @@ def _metrics(
         groups=len(sampled),
         trained=lively,
         logged=sum(group.logged is not None for group in sampled),
+        shown=sum(group.shown is not None for group in sampled),
         truncated_share=sum(r.truncated for r in rollouts) / len(rollouts),
         mean_tokens=tokens / len(rollouts),
         prompt_tokens=sum(len(g.prompt_ids) for g in sampled) / len(sampled),

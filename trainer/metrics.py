@@ -63,6 +63,8 @@ class StepMetrics:
     logged: int = 0
     """Groups that a logged reply joined."""
     logged_weight: float | None = None
+    shown: int = 0
+    """Groups, all wrong, that were shown what their label asks for (`show_gold`)."""
     tokens_per_pass: int = 0
     """Padded tokens that a pass was allowed: halved after memory had run out."""
 

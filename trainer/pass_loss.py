@@ -56,7 +56,8 @@ def pass_loss(
 ) -> Tensor:
     """Return the sum of the loss over the tokens of one pass, and add to the running sums.
 
-    The base model is asked where a share pays for its divergence, or where it is to be.
+    The base model is asked where a share pays for its divergence, or where it is to be. Replies
+    that no policy drew pay nothing: their tokens do not tell how far the policy is from it.
     """
     logprobs_under = partial(
         completion_logprobs,
@@ -73,11 +74,13 @@ def pass_loss(
     if with_reference or any(share.pays for share in part):
         with policy.reference() as model:
             ref = logprobs_under(model)
-        divergence = k3_divergence(logprobs, ref.values)
-        rows = [share for share in part for _ in share.rollouts]
-        beta = logprobs.new_tensor([share.beta for share in rows])[:, None]
-        hold = logprobs.new_tensor([share.hold for share in rows])[:, None]
-        loss = loss + beta * divergence + hold * k2_divergence(logprobs, ref.values)
+        rows = [(share, rollout) for share in part for rollout in share.rollouts]
+        beta = logprobs.new_tensor([share.beta for share, _ in rows])[:, None]
+        hold = logprobs.new_tensor([share.hold for share, _ in rows])[:, None]
+        is_drawn = mask.new_tensor([rollout.is_drawn for _, rollout in rows])[:, None].bool()
+        ref_logprobs = torch.where(is_drawn, ref.values, logprobs.detach())
+        divergence = k3_divergence(logprobs, ref_logprobs)
+        loss = loss + beta * divergence + hold * k2_divergence(logprobs, ref_logprobs)
         sums.kl += masked_sum(divergence.detach().clamp(max=_MOST_NATS), mask).item()
     with torch.no_grad():
         sums.tokens += mask.sum().item()

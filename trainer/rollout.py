@@ -37,6 +37,11 @@ class Rollout:
     drawn_with: tuple[float, ...] = ()
     """For each id of a logged reply, which has no `logprobs`, the log-prob when it was drawn."""
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a policy drew it, so that its tokens tell how far that is from another."""
+        return bool(self.logprobs or self.drawn_with)
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -47,11 +52,14 @@ class Group:
     rollouts: tuple[Rollout, ...]
     logged: Rollout | None = None
     """What was served for the example, where that joins in."""
+    shown: Rollout | None = None
+    """What its label asks for, where that joins in: no policy drew it, so it has no log-probs."""
 
     @property
     def members(self) -> tuple[Rollout, ...]:
-        """What is learned from: what was sampled, and then what was served."""
-        return self.rollouts if self.logged is None else (*self.rollouts, self.logged)
+        """What is learned from: what was sampled, and then what was served, and what was shown."""
+        guests = (self.logged, self.shown)
+        return (*self.rollouts, *(guest for guest in guests if guest is not None))
 
     @property
     def rewards(self) -> tuple[float, ...]:

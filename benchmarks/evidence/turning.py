@@ -44,7 +44,9 @@ class RoundSettings:
     speaks: float = 0.55
     """Share of the people who say anything."""
     questions: int = 200
-    retrain_flags: tuple[str, ...] = ("--steps", "60", "--time-limit", "2m", "--max-tokens", "128")
+    retrain_flags: tuple[str, ...] = (
+        "--steps", "40", "--time-limit", "20m", "--max-tokens", "128", "--show-gold",
+    )  # fmt: skip
 
 
 QUICK = RoundSettings(

@@ -16,6 +16,8 @@ from trainer.durations import seconds
     ("fields", "said"),
     [
         ({"updates_per_batch": 2, "temperature": 0.7}, "ratio would be wrong"),
+        ({"updates_per_batch": 2, "logged_replies": True}, "with logged_replies"),
+        ({"updates_per_batch": 2, "show_gold": True}, "with show_gold"),
         ({"kl_on_flat": "keep", "beta": 0.0}, "keeps nothing"),
         ({"method": "sft+grpo", "sft_steps": 20, "steps": 20}, "leaves none of steps=20 to GRPO"),
         ({"gradient_checkpointing": True, "prefix_form": "cached"}, "drops the cache"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tooln1_agent.parsing import parse
 from tooln1_agent.reward import Reward, score
 from trainer.checkpoint import latest_checkpoint
 from trainer.config import GrpoConfig
-from trainer.demonstration import demonstrations, gold_calls, without_calls
+from trainer.demonstration import demonstrations, gold_calls, with_gold, without_calls
 from trainer.errors import NothingToTrain
 from trainer.grpo import train
 from trainer.learner import new_learner
@@ -94,6 +95,59 @@ def test_a_thought_of_its_own_is_that_of_a_right_rollout(codec: Codec, make_exam
     silent = [Group(example, (1,), rollouts[2:])]
     made = demonstrations([example], codec, groups=silent)
     assert parse(codec.decode(made[0].completion_ids)).think == "I call on."
+
+
+WRONG = Rollout((5,), (-1.0,), "<think>Hm.</think>", Reward(0.0, "missing_tool_call"), False)
+
+
+def test_a_group_that_is_all_wrong_is_shown_what_its_label_asks_for(
+    codec: Codec, make_examples: Make
+) -> None:
+    vague, known = make_examples(["on", "on"])
+    vague = vague.model_copy(update={"target": AnyCall()})
+    right = replace(WRONG, reward=Reward(1.0, ""))
+    groups = [
+        Group(known, (1, 2), (WRONG, WRONG)),
+        Group(known, (1, 2), (WRONG, right)),
+        Group(known, (1, 2), (WRONG, WRONG), logged=right),
+        Group(vague, (1, 2), (WRONG, WRONG)),
+    ]
+    found = with_gold(groups, codec, score=score, max_tokens=64)
+    assert [group.shown is not None for group in found] == [True, False, False, False]
+    shown = found[0].shown
+    assert shown is not None
+    assert parse(shown.text).think == "Hm."
+    assert score(shown.text, tools=known.tools, target=known.target).value == 1.0
+    assert found[0].members == (WRONG, WRONG, shown)
+    assert found[0].has_spread
+    assert not found[0].is_right  # what the policy does now is all wrong
+    assert found[1:] == groups[1:]
+    length = len(shown.completion_ids)
+    assert with_gold(groups[:1], codec, score=score, max_tokens=length)[0].shown
+    assert with_gold(groups[:1], codec, score=score, max_tokens=length - 1) == groups[:1]
+
+
+@pytest.mark.parametrize("show_gold", [False, True])
+def test_only_what_is_shown_teaches_a_policy_that_is_always_wrong(
+    tiny_model_dir: Path, make_examples: Make, tmp_path: Path, show_gold: bool
+) -> None:
+    examples = make_examples(["on", "off"])
+    config = GrpoConfig(
+        show_gold=show_gold, steps=6, prompts_per_step=2, group_size=2, max_tokens=64,
+        learning_rate=1e-2, lora_rank=8, refill=0.0,
+    )  # fmt: skip
+    learner = new_learner(load_policy(tiny_model_dir, config), examples, config)
+    before = mean_loss(learner.policy, examples)
+    steps: list[StepMetrics] = []
+    reason = train(learner, config, checkpoints=tmp_path, tell=steps.append)
+    assert [step.reward for step in steps] == [0.0] * len(steps)  # it is random
+    if not show_gold:
+        assert reason == "no group had spread in 3 steps in a row"
+        assert mean_loss(learner.policy, examples) == before
+    else:
+        assert reason == "all 6 steps are done"
+        assert [(step.shown, step.trained) for step in steps] == [(2, 2)] * 6
+        assert mean_loss(learner.policy, examples) < before - 0.2
 
 
 def mean_loss(policy: Policy, examples: list[Example]) -> float:
